@@ -1,0 +1,31 @@
+#include "broker/admin/inspect.h"
+
+#include <fmt/format.h>
+
+namespace millrace::broker {
+namespace {
+
+std::string subject(const protocol::Show& show) {
+  return show.job ? fmt::format("job {}", show.job.value)
+                  : fmt::format("batch {}", show.batch.value);
+}
+
+protocol::Message answer(Query& query, const protocol::List& list) { return query.page(list); }
+
+protocol::Message answer(Query& query, const protocol::Show& show) {
+  auto item = query.item(show);
+  if (item) return std::move(*item);
+  return protocol::make_error(
+      {ErrorCode::not_found,
+       fmt::format("there is no {} (never, or no more: see --retention)", subject(show)),
+       {}});
+}
+
+}  // namespace
+
+Reply inspect(Query& query, const Inspect& request) {
+  return {request.to, request.correlation,
+          std::visit([&](const auto& asked) { return answer(query, asked); }, request.request)};
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,67 @@
+#include "broker/admin/read_thread.h"
+
+#include <utility>
+
+#include "broker/admin/inspect.h"
+#include "common/util/thread.h"
+
+namespace millrace::broker {
+namespace {
+
+/// Every peer may have a page or two under way.
+constexpr std::size_t kReadsMax = 100'000;
+
+}  // namespace
+
+ReadThread::ReadThread(Make make, const Wakeup& done)
+    : done_wakeup_(done), reads_(kReadsMax), thread_([this, make = std::move(make)] { run(make); }) {}
+
+ReadThread::~ReadThread() {
+  reads_.close();
+  if (thread_.joinable()) thread_.join();
+}
+
+void ReadThread::submit(Read read) {
+  if (auto* inspect = std::get_if<Inspect>(&read)) {
+    const Reply busy{inspect->to, inspect->correlation,
+                     protocol::make_error({ErrorCode::busy, "too many questions are waiting",
+                                           Duration{1000}})};
+    if (reads_.try_push(std::move(read))) return;
+    Lock lock(mutex_);
+    done_.emplace_back(busy);
+  } else {
+    reads_.push(std::move(read));
+  }
+}
+
+std::vector<ReadAnswer> ReadThread::take_done() {
+  Lock lock(mutex_);
+  if (failure_) std::rethrow_exception(failure_);
+  return std::exchange(done_, {});
+}
+
+void ReadThread::run(const Make& make) {
+  name_thread("mr-read");
+  try {
+    const std::unique_ptr<Query> query = make();
+    while (auto read = reads_.pop()) {
+      ReadAnswer answer = std::holds_alternative<Inspect>(*read)
+                              ? ReadAnswer{inspect(*query, std::get<Inspect>(*read))}
+                              : ReadAnswer{query->results(std::get<ReadResults>(*read))};
+      {
+        Lock lock(mutex_);
+        done_.push_back(std::move(answer));
+      }
+      done_wakeup_.notify();
+    }
+  } catch (...) {
+    {
+      Lock lock(mutex_);
+      failure_ = std::current_exception();
+    }
+    reads_.close();
+    done_wakeup_.notify();
+  }
+}
+
+}  // namespace millrace::broker

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "broker/engine/ports.h"
+#include "broker/store/query.h"
+#include "common/util/bounded_queue.h"
+#include "common/util/wakeup.h"
+
+namespace millrace::broker {
+
+/// Thread `mr-read`: one read-only connection, for lists, single jobs and results that a watcher has
+/// to catch up with.
+class ReadThread final : public ReadPort {
+ public:
+  using Make = std::function<std::unique_ptr<Query>()>;
+
+  /// `done` is notified after every answer and must outlive this.
+  ReadThread(Make make, const Wakeup& done);
+  ~ReadThread() override;
+
+  void submit(Read read) override;
+  std::vector<ReadAnswer> take_done() override;
+
+ private:
+  void run(const Make& make);
+
+  const Wakeup& done_wakeup_;
+  BoundedQueue<Read> reads_;
+  Mutex mutex_;
+  std::vector<ReadAnswer> done_ MR_GUARDED_BY(mutex_);
+  std::exception_ptr failure_ MR_GUARDED_BY(mutex_);
+  std::jthread thread_;
+};
+
+}  // namespace millrace::broker

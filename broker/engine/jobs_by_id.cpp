@@ -1,0 +1,267 @@
+// Commands that name jobs: CANCEL, REDRIVE, REPLAY, and retention. Jobs that are not in memory are
+// loaded first; the command waits.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "broker/engine/core.h"
+#include "common/util/hash.h"
+
+namespace millrace::broker {
+namespace {
+
+using protocol::ItemStatus;
+
+constexpr Duration kPruneEvery{60'000};
+
+void park(Core& core, Received command, std::vector<JobId> ids, bool payloads) {
+  const std::uint64_t ticket = ++core.last_ticket;
+  core.parked.emplace(ticket, Parked{std::move(command), {}, {}});
+  core.load(LoadJobs{ticket, std::move(ids), payloads});
+}
+
+/// Parks the command when it names jobs that are not in memory. True: it waits.
+bool park_for_unknown(Core& core, Received& command, const std::vector<JobId>& ids) {
+  std::vector<JobId> unknown;
+  for (JobId id : ids)
+    if (!core.jobs.contains(id)) unknown.push_back(id);
+  if (unknown.empty()) return false;
+  park(core, std::move(command), std::move(unknown), false);
+  return true;
+}
+
+ItemStatus cancel_job(Core& core, JobId id, Now now) {
+  Job* job = core.find_job(id);
+  if (job == nullptr) return ItemStatus::not_found;
+  if (is_final(job->status.state)) return ItemStatus::refused;
+  core.touch(id, *job);
+  if (job->status.state == JobState::leased) {
+    const LeaseId lease = job->status.lease;
+    if (const Session* session = job->session)
+      core.reply(session->connection, 0,
+                 protocol::Cancel{.jobs = {}, .leases = {lease}, .reason = "cancelled"});
+    close_lease(core, id, *job, ItemStatus::cancelled);
+  }
+  core.apply(id, *job, JobEvent::cancel, now);
+  return ItemStatus::ok;
+}
+
+void cancel_known(Core& core, const Received& command, Now now) {
+  protocol::Outcomes outcomes{std::get<protocol::Cancel>(command.message).jobs, {}};
+  for (JobId id : outcomes.jobs) outcomes.statuses.push_back(cancel_job(core, id, now));
+  core.reply(command.from, command.correlation, std::move(outcomes));
+}
+
+/// The queue of one of these jobs that takes no new work, if any.
+template <class Jobs>
+const Queue* closed_queue(Core& core, const Jobs& lanes) {
+  for (LaneId lane : lanes)
+    if (const Queue* queue = core.lane(lane).queue; queue->row.state == QueueState::closed)
+      return queue;
+  return nullptr;
+}
+
+bool refuse_closed(Core& core, const Received& command, const std::vector<LaneId>& lanes) {
+  const Queue* queue = closed_queue(core, lanes);
+  if (queue == nullptr) return false;
+  core.refuse(command, ErrorCode::queue_closed,
+              fmt::format("queue `{}` is closed (generation {}): wait until it is drained, or "
+                          "`millrace-producer open {}`",
+                          queue->row.name, queue->row.generation, queue->row.name));
+  return true;
+}
+
+ItemStatus redrive_job(Core& core, JobId id, Now now) {
+  Job* job = core.find_job(id);
+  if (job == nullptr) return ItemStatus::not_found;
+  if (!next_state(job->status.state, JobEvent::redrive)) return ItemStatus::refused;
+  reopen_if_drained(core, *core.lane_of(*job).queue);
+  core.touch(id, *job);
+  job->status.attempts_base = job->status.attempts;
+  job->status.crashes_base = job->status.crashes;
+  job->status.error.clear();
+  job->status.started_at = {};
+  core.apply(id, *job, JobEvent::redrive, now);
+  return ItemStatus::ok;
+}
+
+void redrive_known(Core& core, const Received& command, Now now) {
+  protocol::Outcomes outcomes{std::get<protocol::Redrive>(command.message).jobs, {}};
+  std::vector<LaneId> lanes;
+  for (JobId id : outcomes.jobs)
+    if (const Job* job = core.find_job(id)) lanes.push_back(job->spec.lane);
+  if (refuse_closed(core, command, lanes)) return;
+  for (JobId id : outcomes.jobs) outcomes.statuses.push_back(redrive_job(core, id, now));
+  core.reply(command.from, command.correlation, std::move(outcomes));
+}
+
+std::uint64_t body_hash(const protocol::Replay& replay) {
+  std::uint64_t hash = replay.batch.value * 2 + (replay.seal ? 1 : 0);
+  for (JobId id : replay.jobs)
+    hash = hash64({reinterpret_cast<const char*>(&id.value), sizeof id.value}, hash);
+  return hash;
+}
+
+Job copy_of(JobRecord& origin, BatchId batch, Now now) {
+  Job job;
+  job.spec = origin.spec;
+  job.spec.batch = batch;
+  job.spec.replay_of = origin.id;
+  job.spec.absolute = false;
+  job.spec.enqueued_at = now.utc;
+  job.status.state = JobState::ready;
+  job.status.run_at = now.utc;
+  job.payload_bytes = origin.payload.size();
+  job.payload = std::move(origin.payload);
+  return job;
+}
+
+std::optional<Error> check_replay(Core& core, const protocol::Replay& replay) {
+  if (replay.request.prefix == 0 || replay.request.counter == 0)
+    return Error{ErrorCode::bad_request, "`request` is missing", {}};
+  if (replay.jobs.empty() && !(replay.seal && replay.batch))
+    return Error{ErrorCode::bad_request, "no jobs, and no batch to seal", {}};
+  if (replay.jobs.size() > core.options.limits.enqueue_jobs_max)
+    return Error{ErrorCode::too_large,
+                 fmt::format("{} jobs in one request are over the limit of {} (enqueue_jobs_max)",
+                             replay.jobs.size(), core.options.limits.enqueue_jobs_max),
+                 {}};
+  const auto batch = core.batches.find(replay.batch);
+  if (replay.batch && (batch == core.batches.end() || batch->second.row.sealed))
+    return Error{ErrorCode::bad_request,
+                 fmt::format("batch {} is sealed or unknown", replay.batch.value), {}};
+  if (core.storage_full)
+    return Error{ErrorCode::storage_full,
+                 "the broker's disk is nearly full (--min-free): free space, then send again",
+                 Duration{1000}};
+  return std::nullopt;
+}
+
+/// Only jobs that have ended are replayed; the order of the request is kept.
+std::vector<JobRecord> ended_in_order(const protocol::Replay& replay, LoadedJobs& loaded) {
+  std::map<JobId, JobRecord*> by_id;
+  for (JobRecord& record : loaded.jobs)
+    if (is_final(record.status.state)) by_id.emplace(record.id, &record);
+  std::vector<JobRecord> origins;
+  for (JobId id : replay.jobs) {
+    const auto found = by_id.find(id);
+    if (found == by_id.end()) continue;
+    origins.push_back(std::move(*found->second));
+    by_id.erase(found);
+  }
+  return origins;
+}
+
+void replay_loaded(Core& core, Received command, LoadedJobs loaded, Now now) {
+  const auto replay = std::get<protocol::Replay>(command.message);
+  const std::uint64_t hash = body_hash(replay);
+  // A resend may have been answered while this one waited.
+  if (known_request(core, command, replay.request, hash, now)) return;
+  if (auto error = check_replay(core, replay))
+    return core.refuse(command, error->code, error->message, error->after);
+  std::vector<JobRecord> origins = ended_in_order(replay, loaded);
+  std::vector<LaneId> lanes;
+  for (const JobRecord& origin : origins) lanes.push_back(origin.spec.lane);
+  if (refuse_closed(core, command, lanes)) return;
+
+  protocol::Enqueued answer{replay.batch, {}, origins.size(), {}};
+  if (!origins.empty() || replay.batch) {
+    const JobId first = next_job_ids(core, origins.size());
+    const auto connection = core.connections.find(command.from);
+    const SessionId owner = connection == core.connections.end() ? "" : connection->second->id;
+    Batch& batch = batch_for_new_jobs(core, replay.batch, first, owner, replay.seal, now);
+    batch.row.total += origins.size();
+    batch_changed(core, batch);
+    answer.batch = batch.row.id;
+    if (!origins.empty()) answer.first = first;
+    for (std::size_t i = 0; i < origins.size(); ++i) {
+      answer.replay_of.push_back(origins[i].id);
+      reopen_if_drained(core, *core.lane(origins[i].spec.lane).queue);
+      core.create(JobId{first.value + i}, copy_of(origins[i], answer.batch, now), now);
+    }
+  }
+  remember_request(core, {replay.request, hash, answer.batch, answer.first, answer.count,
+                          answer.replay_of, now.utc});
+  core.reply(command.from, command.correlation, std::move(answer));
+}
+
+/// Brings loaded jobs into memory for one command; they leave again unless they changed.
+void adopt_visitors(Core& core, LoadedJobs& loaded, std::uint64_t batch) {
+  for (JobRecord& record : loaded.jobs) {
+    const auto changed = core.changed.find(record.id);
+    if (core.jobs.contains(record.id)) continue;
+    if (changed != core.changed.end() && changed->second > batch) continue;
+    core.visitors.push_back(record.id);
+    core.adopt(std::move(record));
+  }
+  for (BatchRow& row : loaded.batches) {
+    const auto [entry, inserted] = core.batches.try_emplace(row.id);
+    if (!inserted) continue;
+    core.visiting_batches.push_back(row.id);
+    entry->second.row = std::move(row);
+  }
+}
+
+}  // namespace
+
+void on_cancel(Core& core, Received command, Now now) {
+  const auto ids = std::get<protocol::Cancel>(command.message).jobs;
+  if (!park_for_unknown(core, command, ids)) cancel_known(core, command, now);
+}
+
+void on_redrive(Core& core, Received command, Now now) {
+  const auto ids = std::get<protocol::Redrive>(command.message).jobs;
+  if (!park_for_unknown(core, command, ids)) redrive_known(core, command, now);
+}
+
+void on_replay(Core& core, Received command, Now now) {
+  const auto replay = std::get<protocol::Replay>(command.message);
+  if (auto error = check_replay(core, replay); error && error->code != ErrorCode::storage_full)
+    return core.refuse(command, error->code, error->message, error->after);
+  if (known_request(core, command, replay.request, body_hash(replay), now)) return;
+  park(core, std::move(command), replay.jobs, true);
+}
+
+void on_loaded_jobs(Core& core, LoadedJobs loaded, std::uint64_t batch, Now now) {
+  auto node = core.parked.extract(loaded.ticket);
+  if (node.empty()) return;
+  Parked& parked = node.mapped();
+  if (std::holds_alternative<protocol::Replay>(parked.command.message))
+    return replay_loaded(core, std::move(parked.command), std::move(loaded), now);
+  const bool is_cancel = std::holds_alternative<protocol::Cancel>(parked.command.message);
+  if (!is_cancel && !std::holds_alternative<protocol::Redrive>(parked.command.message))
+    return on_loaded_settlement(core, std::move(parked), loaded, now);
+  adopt_visitors(core, loaded, batch);
+  if (is_cancel) {
+    cancel_known(core, parked.command, now);
+  } else {
+    redrive_known(core, parked.command, now);
+  }
+}
+
+void prune_if_due(Core& core, Now now) {
+  // A job that waits for a command must not be deleted under it.
+  if (core.pruning || now.mono < core.prune_at || core.job_loads_under_way != 0) return;
+  core.pruning = true;
+  const Duration keep = core.options.retention;
+  core.load(Prune{.finished_before = keep.count() == 0 ? Time{} : now.utc - keep,
+                  .requests_before = now.utc - kRequestKeptFor,
+                  .from = core.prune_from,
+                  .jobs_max = 500});
+}
+
+void on_pruned(Core& core, const Pruned& pruned, Now now) {
+  core.pruning = false;
+  core.prune_from = pruned.next;
+  core.prune_at = pruned.next ? now.mono : now.mono + kPruneEvery;
+  for (const LaneDelta& delta : pruned.deltas) {
+    Lane& lane = core.lane(delta.id);
+    for (std::size_t state = 0; state < kJobStateCount; ++state) {
+      lane.counts[state] += static_cast<std::uint64_t>(delta.deltas[state]);
+      lane.queue->counts[state] += static_cast<std::uint64_t>(delta.deltas[state]);
+    }
+  }
+}
+
+}  // namespace millrace::broker

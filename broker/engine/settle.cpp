@@ -1,0 +1,280 @@
+// How runs end: ACK, NACK, REJECT, RELEASE, timeouts, lost workers. Every way back to ready goes
+// through `give_back` or `fail_attempt`, which alone do the accounting.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "broker/engine/core.h"
+
+namespace millrace::broker {
+namespace {
+
+using protocol::ItemStatus;
+
+constexpr std::size_t kClosedLeasesKept = 4096;  // per session
+
+std::string cut(std::string text, std::size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  text.resize(bytes_max);
+  while (!text.empty() && (static_cast<unsigned char>(text.back()) & 0xC0) == 0x80) text.pop_back();
+  if (!text.empty() && static_cast<unsigned char>(text.back()) >= 0xC0) text.pop_back();
+  return text;
+}
+
+/// min(first · 2^(attempts−1), 5 min), jittered to 50–100 %.
+Duration backoff(Core& core, const Job& job) {
+  const auto first = job.spec.backoff.count() > 0 ? job.spec.backoff : kBackoffFirst;
+  const int doublings = std::min(job.status.attempts - job.status.attempts_base - 1, 30);
+  const double full = static_cast<double>(first.count()) * static_cast<double>(1L << doublings);
+  const double capped = std::min(full, static_cast<double>(kBackoffMax.count()));
+  return Duration{static_cast<std::int64_t>(capped * (0.5 + 0.5 * core.random()))};
+}
+
+void write_attempt(Core& core, JobId id, const Job& job, const char* outcome, Now now) {
+  core.effects.writes.attempts.push_back({.job = id,
+                                          .attempt = job.status.attempts + job.status.crashes,
+                                          .worker = job.status.worker,
+                                          .started_at = job.status.started_at,
+                                          .finished_at = now.utc,
+                                          .outcome = outcome,
+                                          .error = job.status.error});
+}
+
+/// An outcome implies that the run had started, even if STARTED was never seen.
+void note_run(Job& job, const protocol::Outcome& item, Now now) {
+  const Duration elapsed = std::clamp(item.elapsed, Duration{0}, kDurationMax);
+  if (!job.started || item.elapsed.count() > 0) job.status.started_at = now.utc - elapsed;
+  job.started = true;
+}
+
+void settle(Core& core, JobId id, Job& job, protocol::Outcome& item, protocol::Ack*, Now now) {
+  note_run(job, item, now);
+  const std::size_t limit = core.options.limits.result_bytes_max;
+  if (item.result.size() > limit) {
+    fail_attempt(core, id, job, "reject",
+                 fmt::format("result_too_large: {} bytes, the limit is {} (result_bytes_max)",
+                             item.result.size(), limit),
+                 Duration{-1}, true, now);
+    return;
+  }
+  close_lease(core, id, job, ItemStatus::duplicate);
+  core.touch(id, job);
+  ++job.status.attempts;
+  job.status.error.clear();
+  job.result = std::move(item.result);
+  core.apply(id, job, JobEvent::ack, now);
+}
+
+void settle(Core& core, JobId id, Job& job, protocol::Outcome& item, protocol::Nack*, Now now) {
+  note_run(job, item, now);
+  const bool too_long = job.spec.timeout.count() > 0 && item.elapsed >= job.spec.timeout;
+  fail_attempt(core, id, job, too_long ? "timeout" : "nack", std::move(item.error), item.delay,
+               false, now);
+}
+
+void settle(Core& core, JobId id, Job& job, protocol::Outcome& item, protocol::Reject*, Now now) {
+  note_run(job, item, now);
+  fail_attempt(core, id, job, "reject", std::move(item.error), Duration{-1}, true, now);
+}
+
+void settle(Core& core, JobId id, Job& job, protocol::Outcome&, protocol::Release*, Now now) {
+  give_back(core, id, job, now);
+}
+
+/// What a lease that is not open any more was: nothing when only the store can tell.
+std::optional<ItemStatus> late_status(const Core& core, const Session& session, LeaseId lease) {
+  const auto closed = session.closed_leases.find(lease);
+  if (closed != session.closed_leases.end()) return closed->second;
+  if (lease.value >> 40 == core.epoch) return ItemStatus::stale;
+  return std::nullopt;
+}
+
+}  // namespace
+
+void close_lease(Core& core, JobId id, Job& job, ItemStatus later) {
+  const LeaseId lease = job.status.lease;
+  core.leases.erase(lease);
+  core.timeouts.erase({job.started_at + job.spec.timeout + kHeartbeat, id});
+  core.start_writes.erase({job.started_at + kStartedWrittenAfter, id});
+  if (Session* session = job.session) {
+    session->leases.erase(lease);
+    session->leases_hash ^= protocol::lease_hash(lease);
+    const auto pool = session->pools.find(job.pool);
+    if (pool != session->pools.end() && pool->second.leased > 0) --pool->second.leased;
+    session->closed_leases[lease] = later;
+    if (session->closed_leases.size() > kClosedLeasesKept)
+      session->closed_leases.erase(session->closed_leases.begin());
+    core.leave_checks = true;
+  } else {
+    core.orphans.erase({job.status.worker, lease});
+  }
+  job.session = nullptr;
+  job.started = false;
+}
+
+void give_back(Core& core, JobId id, Job& job, Now now) {
+  core.touch(id, job);
+  close_lease(core, id, job, ItemStatus::stale);
+  job.status.started_at = {};
+  core.apply(id, job, JobEvent::give_back, now);
+}
+
+void fail_attempt(Core& core, JobId id, Job& job, const char* outcome, std::string error,
+                  Duration delay, bool last, Now now) {
+  core.touch(id, job);
+  close_lease(core, id, job, ItemStatus::duplicate);
+  ++job.status.attempts;
+  job.status.error = cut(std::move(error), core.options.limits.error_bytes_max);
+  write_attempt(core, id, job, outcome, now);
+  if (last || job.status.attempts - job.status.attempts_base >= job.spec.max_attempts) {
+    core.apply(id, job, JobEvent::bury, now);
+    return;
+  }
+  const Duration wait = delay.count() >= 0 ? std::min(delay, kDurationMax) : backoff(core, job);
+  job.status.run_at = now.utc + wait;
+  core.apply(id, job, JobEvent::retry, now);
+}
+
+void lose_lease(Core& core, JobId id, Job& job, Now now) {
+  if (!job.started) return give_back(core, id, job, now);
+  core.touch(id, job);
+  close_lease(core, id, job, ItemStatus::stale);
+  ++job.status.crashes;
+  job.status.error = "crash: the worker was lost while it ran the job";
+  write_attempt(core, id, job, "crash", now);
+  if (job.status.crashes - job.status.crashes_base >= kCrashesMaxDefault) {
+    job.status.error = fmt::format("poison: lost its worker {} times", job.status.crashes);
+    core.apply(id, job, JobEvent::bury, now);
+  } else {
+    core.apply(id, job, JobEvent::give_back, now);
+  }
+}
+
+void on_started(Core& core, Session& session, const protocol::Started& started, Now now) {
+  for (LeaseId lease : started.leases) {
+    const auto found = session.leases.find(lease);
+    if (found == session.leases.end()) continue;
+    Job& job = *core.find_job(found->second);
+    if (job.started) continue;
+    job.started = true;
+    job.started_at = now.mono;
+    job.status.started_at = now.utc;
+    core.start_writes.emplace(now.mono + kStartedWrittenAfter, found->second);
+    if (job.spec.timeout.count() > 0)
+      core.timeouts.emplace(now.mono + job.spec.timeout + kHeartbeat, found->second);
+  }
+}
+
+template <class Verb>
+void on_settle(Core& core, Session& session, Received command, Now now) {
+  auto& items = std::get<Verb>(command.message).items;
+  protocol::Settled settled;
+  Parked parked;
+  LoadJobs wanted;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const LeaseId lease = items[i].lease;
+    settled.leases.push_back(lease);
+    const auto open = core.leases.find(lease);
+    Job* job = open == core.leases.end() ? nullptr : core.find_job(open->second);
+    const bool own = job != nullptr && (job->session == &session ||
+                                        (!job->session && job->status.worker == session.row.id));
+    if (own) {
+      settle(core, open->second, *job, items[i], static_cast<Verb*>(nullptr), now);
+      settled.statuses.push_back(ItemStatus::ok);
+    } else if (const auto status = late_status(core, session, lease); status || job != nullptr) {
+      settled.statuses.push_back(status.value_or(ItemStatus::stale));
+    } else {
+      parked.unknown.push_back(i);
+      wanted.ids.push_back(items[i].job);
+      settled.statuses.push_back(ItemStatus::stale);
+    }
+  }
+  if (parked.unknown.empty())
+    return core.reply(command.from, command.correlation, std::move(settled));
+  // Leases of an earlier epoch: the job's row tells whether this outcome was the one recorded.
+  wanted.ticket = ++core.last_ticket;
+  parked.statuses = std::move(settled.statuses);
+  parked.command = std::move(command);
+  core.parked.emplace(wanted.ticket, std::move(parked));
+  core.load(std::move(wanted));
+}
+template void on_settle<protocol::Ack>(Core&, Session&, Received, Now);
+template void on_settle<protocol::Nack>(Core&, Session&, Received, Now);
+template void on_settle<protocol::Reject>(Core&, Session&, Received, Now);
+template void on_settle<protocol::Release>(Core&, Session&, Received, Now);
+
+void on_loaded_settlement(Core& core, Parked parked, const LoadedJobs& loaded, Now) {
+  const auto outcomes = [](auto& message) -> std::vector<protocol::Outcome>* {
+    if constexpr (requires { message.items.front().elapsed; }) return &message.items;
+    return nullptr;
+  };
+  const auto& items = *std::visit(outcomes, parked.command.message);
+  for (std::size_t position : parked.unknown) {
+    const protocol::Outcome& item = items[position];
+    const auto record = std::find_if(loaded.jobs.begin(), loaded.jobs.end(),
+                                     [&](const JobRecord& job) { return job.id == item.job; });
+    if (record == loaded.jobs.end() || record->status.lease != item.lease) continue;
+    const JobState state = record->status.state;
+    if (state == JobState::cancelled) {
+      parked.statuses[position] = ItemStatus::cancelled;
+    } else if (is_final(state) || state == JobState::scheduled) {
+      parked.statuses[position] = ItemStatus::duplicate;
+    }
+  }
+  protocol::Settled settled;
+  for (const protocol::Outcome& item : items) settled.leases.push_back(item.lease);
+  settled.statuses = std::move(parked.statuses);
+  core.reply(parked.command.from, parked.command.correlation, std::move(settled));
+}
+
+void time_out_runs(Core& core, Now now) {
+  while (!core.timeouts.empty() && core.timeouts.begin()->first <= now.mono) {
+    const JobId id = core.timeouts.begin()->second;
+    core.timeouts.erase(core.timeouts.begin());
+    Job& job = *core.find_job(id);
+    // The worker had a heartbeat's time to end the run itself.
+    const Session* session = job.session;
+    const LeaseId lease = job.status.lease;
+    fail_attempt(core, id, job, "timeout",
+                 fmt::format("timeout: ran longer than {} ms", job.spec.timeout.count()),
+                 Duration{-1}, false, now);
+    if (session == nullptr) continue;
+    core.sessions.at(session->id).closed_leases[lease] = ItemStatus::stale;
+    core.reply(session->connection, 0,
+               protocol::Cancel{.jobs = {}, .leases = {lease}, .reason = "timeout"});
+  }
+}
+
+void write_starts(Core& core, Now now) {
+  while (!core.start_writes.empty() && core.start_writes.begin()->first <= now.mono) {
+    const JobId id = core.start_writes.begin()->second;
+    core.start_writes.erase(core.start_writes.begin());
+    core.touch(id, *core.find_job(id));
+  }
+}
+
+void on_undelivered(Core& core, Undelivered undelivered, Now now) {
+  const auto connection = core.connections.find(undelivered.reply.to);
+  if (auto* jobs = std::get_if<protocol::Jobs>(&undelivered.reply.message)) {
+    for (const protocol::Delivery& item : jobs->items) {
+      const auto open = core.leases.find(item.lease);
+      if (open == core.leases.end()) continue;
+      Job& job = *core.find_job(open->second);
+      if (job.session != nullptr) job.session->resuming = true;
+      give_back(core, open->second, job, now);
+    }
+  }
+  if (connection == core.connections.end()) return;
+  // The numbers of what was lost are used up: the worker must tell where it stands.
+  Session& session = *connection->second;
+  if (std::holds_alternative<protocol::Results>(undelivered.reply.message)) {
+    const BatchId batch = std::get<protocol::Results>(undelivered.reply.message).batch;
+    const auto watch = session.watches.find(batch);
+    if (watch != session.watches.end()) watch->second.broken = true;
+  } else if (std::holds_alternative<protocol::Jobs>(undelivered.reply.message)) {
+    core.reply(session.connection, 0, protocol::ResumeWanted{});
+  }
+}
+
+}  // namespace millrace::broker

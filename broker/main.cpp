@@ -1,0 +1,53 @@
+// millrace-broker: keeps the queue.
+
+#include "broker/app.h"
+#include "common/util/log.h"
+#include "common/util/options.h"
+
+namespace {
+
+void add_limits(millrace::OptionParser& parser, millrace::Limits& limits) {
+  parser.add_config_only("limits.payload_bytes_max", limits.payload_bytes_max);
+  parser.add_config_only("limits.result_bytes_max", limits.result_bytes_max);
+  parser.add_config_only("limits.error_bytes_max", limits.error_bytes_max);
+  parser.add_config_only("limits.enqueue_jobs_max", limits.enqueue_jobs_max);
+  parser.add_config_only("limits.enqueue_bytes_max", limits.enqueue_bytes_max);
+  parser.add_config_only("limits.leases_per_worker_max", limits.leases_per_worker_max);
+  parser.add_config_only("limits.queue_jobs_max", limits.queue_jobs_max);
+  parser.add_config_only("limits.lanes_max", limits.lanes_max);
+  parser.add_config_only("limits.sessions_max", limits.sessions_max);
+  parser.add_config_only("limits.parked_bytes_max", limits.parked_bytes_max);
+  parser.add_config_only("limits.window_jobs_max", limits.window_jobs_max);
+  parser.add_config_only("limits.window_bytes_max", limits.window_bytes_max);
+  parser.add_config_only("limits.results_rows_max", limits.results_rows_max);
+  parser.add_config_only("limits.results_bytes_max", limits.results_bytes_max);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace millrace;
+  broker::AppOptions options;
+  std::string log_level = "info";
+  ByteSize min_free{options.min_free_bytes};
+
+  OptionParser parser("millrace-broker", "Keeps a durable job queue in one SQLite file and serves "
+                                         "producers and workers.");
+  parser.add("listen", options.listen, "tcp://ADDRESS:PORT (port * picks one) or ipc://PATH");
+  parser.add("db", options.db, "the SQLite file; made if it does not exist");
+  parser.add("retention", options.retention, "how long ended jobs are kept; 0: for ever");
+  parser.add("min-free", min_free, "with less free disk space new jobs are refused");
+  parser.add("log-level", log_level, "debug, info, warn or error");
+  add_limits(parser, options.limits);
+  if (const auto code = parser.parse(argc, argv)) return *code;
+
+  const auto level = log::parse_level(log_level);
+  if (!level) {
+    log::error("--log-level: {}", level.error().message);
+    return exit_code(ErrorCode::usage);
+  }
+  log::init(*level);
+  options.min_free_bytes = min_free.bytes;
+  const Signals signals;  // before any thread starts
+  return broker::run_broker(options, signals);
+}

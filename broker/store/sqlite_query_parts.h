@@ -1,0 +1,108 @@
+#pragma once
+
+// The inner parts of SqliteQuery; private to its sources.
+
+#include <functional>
+
+#include "broker/store/sqlite_query.h"
+#include "broker/store/sqlite_rows.h"
+
+namespace millrace::broker {
+
+struct SqliteQuery::Statements {
+  explicit Statements(const sqlite::Connection& db) : connection(db) {}
+
+  const sqlite::Connection& connection;
+
+  sqlite::Statement last_finish{connection, "SELECT last_finish FROM meta"};
+  sqlite::Statement results{
+      connection,
+      "SELECT id, lane, state, result, result_checksum, error, attempts, finish_seq, started_at, "
+      "finished_at FROM job INDEXED BY job_ended WHERE batch = ? AND finish_seq > ? "
+      "ORDER BY finish_seq LIMIT ?"};
+  sqlite::Statement highest{connection, "SELECT max(id) FROM job"};
+
+  sqlite::Statement walk_up{connection,
+                            "SELECT id, state, lane, batch, enqueued_at, finished_at FROM job "
+                            "WHERE id > ? AND id <= ? ORDER BY id"};
+  sqlite::Statement walk_down{connection,
+                              "SELECT id, state, lane, batch, enqueued_at, finished_at FROM job "
+                              "WHERE id > ? AND id <= ? ORDER BY id DESC"};
+  sqlite::Statement filter_row{
+      connection, "SELECT id, state, lane, batch, enqueued_at, finished_at FROM job WHERE id = ?"};
+  // These read an index only.
+  sqlite::Statement ended_ids{
+      connection,
+      "SELECT id FROM job INDEXED BY job_ended WHERE batch = ?3 AND finish_seq IS NOT NULL "
+      "AND id > ?1 AND id <= ?2"};
+  sqlite::Statement ready_ids{
+      connection,
+      "SELECT id FROM job INDEXED BY job_ready WHERE state = 2 AND id > ?1 AND id <= ?2"};
+  sqlite::Statement scheduled_ids{
+      connection,
+      "SELECT id FROM job INDEXED BY job_scheduled WHERE state = 1 AND id > ?1 AND id <= ?2"};
+  sqlite::Statement leased_ids{
+      connection,
+      "SELECT id FROM job INDEXED BY job_leased WHERE state = 3 AND id > ?1 AND id <= ?2"};
+  sqlite::Statement open_counts{connection,
+                                "SELECT coalesce(sum(scheduled), 0), coalesce(sum(ready), 0), "
+                                "coalesce(sum(leased), 0) FROM lane"};
+
+  sqlite::Statement job{connection,
+                        "SELECT " MR_JOB_FIXED_COLUMNS ", NULL, NULL, NULL FROM job WHERE id = ?"};
+  sqlite::Statement job_whole{connection,
+                              "SELECT " MR_JOB_FIXED_COLUMNS
+                              ", payload, result, result_checksum FROM job WHERE id = ?"};
+  sqlite::Statement lanes{connection, "SELECT " MR_LANE_COLUMNS " FROM lane ORDER BY id"};
+  sqlite::Statement lane{connection, "SELECT queue, kind FROM lane WHERE id = ?"};
+  sqlite::Statement worker{connection, "SELECT name FROM worker WHERE id = ?"};
+  sqlite::Statement attempts{
+      connection,
+      "SELECT attempt, worker, started_at, finished_at, outcome, error FROM attempt WHERE job = ? "
+      "ORDER BY attempt"};
+  sqlite::Statement batch{connection, "SELECT " MR_BATCH_COLUMNS " FROM batch WHERE id = ?"};
+  sqlite::Statement batches_up{
+      connection, "SELECT " MR_BATCH_COLUMNS " FROM batch WHERE id > ? AND id <= ? ORDER BY id"};
+  sqlite::Statement batches_down{connection,
+                                 "SELECT " MR_BATCH_COLUMNS
+                                 " FROM batch WHERE id > ? AND id <= ? ORDER BY id DESC"};
+};
+
+/// Looks at the clock now and then only.
+[[nodiscard]] bool is_time_up(std::size_t looked_at, Instant deadline);
+
+/// Ids that an index offers, in the order of the page.
+struct SqliteQuery::Candidates {
+  std::vector<std::uint64_t> ids;
+  bool more = false;  ///< there are others beyond the last one
+};
+
+/// Decides how far a page goes: rows, bytes and time.
+class SqliteQuery::PageBuilder {
+ public:
+  using Fetch = std::function<std::optional<protocol::JobInfo>(JobId)>;
+
+  PageBuilder(protocol::Page& page, const JobMatcher& matcher, Fetch fetch, std::size_t rows_max,
+              Instant deadline)
+      : page_(page),
+        matcher_(matcher),
+        fetch_(std::move(fetch)),
+        rows_max_(rows_max),
+        deadline_(deadline) {}
+
+  /// Takes the job if it matches. False: the page ends here.
+  bool consider(const FilterRow& job);
+  [[nodiscard]] std::uint64_t last() const { return last_; }
+
+ private:
+  protocol::Page& page_;
+  const JobMatcher& matcher_;
+  const Fetch fetch_;
+  const std::size_t rows_max_;
+  const Instant deadline_;
+  std::size_t bytes_ = 0;
+  std::size_t looked_at_ = 0;
+  std::uint64_t last_ = 0;
+};
+
+}  // namespace millrace::broker

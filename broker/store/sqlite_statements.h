@@ -1,0 +1,140 @@
+#pragma once
+
+// The prepared statements of SqliteStore; private to its sources. Indexes are named where the time
+// of a statement depends on them, so that no statistics can change the plan.
+
+#include "broker/store/sqlite_rows.h"
+#include "broker/store/sqlite_store.h"
+
+namespace millrace::broker {
+
+struct SqliteStore::Statements {
+  explicit Statements(const sqlite::Connection& db) : connection(db) {}
+
+  const sqlite::Connection& connection;
+
+  sqlite::Statement fence{
+      connection,
+      "UPDATE meta SET last_job = max(last_job, ?2), last_finish = max(last_finish, ?3), "
+      "last_worker = max(last_worker, ?4) WHERE id = 1 AND epoch = ?1"};
+
+  // ---- writes
+  sqlite::Statement insert_lane{connection, "INSERT INTO lane (id, queue, kind) VALUES (?, ?, ?)"};
+  sqlite::Statement change_lane{
+      connection,
+      "UPDATE lane SET blocked = blocked + ?2, scheduled = scheduled + ?3, ready = ready + ?4, "
+      "leased = leased + ?5, done = done + ?6, dead = dead + ?7, cancelled = cancelled + ?8, "
+      "expired = expired + ?9 WHERE id = ?1"};
+  sqlite::Statement put_queue{connection,
+                              "INSERT INTO queue (name, state, paused, generation) "
+                              "VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET "
+                              "state = ?2, paused = ?3, generation = ?4"};
+  sqlite::Statement put_batch{
+      connection,
+      "INSERT INTO batch (" MR_BATCH_COLUMNS
+      ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) "
+      "ON CONFLICT (id) DO UPDATE SET sealed = ?2, owner = ?3, total = ?4, open = ?5, done = ?6, "
+      "dead = ?7, cancelled = ?8, expired = ?9, created_at = ?10"};
+  sqlite::Statement put_worker{
+      connection, "INSERT INTO worker (" MR_WORKER_COLUMNS
+                  ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+                  "ON CONFLICT (id) DO UPDATE SET session = ?2, name = ?3, host = ?4, pid = ?5, "
+                  "connected_at = ?6, left_at = ?7"};
+  sqlite::Statement insert_request{
+      connection,
+      "INSERT INTO request (prefix, counter, body_hash, batch, first, count, at, replay_of) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"};
+  sqlite::Statement insert_job{connection, "INSERT INTO job (" MR_JOB_FIXED_COLUMNS
+                                           ", payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                                           "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+  sqlite::Statement update_job{
+      connection,
+      "UPDATE job SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
+      "crashes = ?9, attempts_base = ?10, crashes_base = ?11, run_at = ?12, started_at = ?13, "
+      "finished_at = ?14, finish_seq = ?15, error = ?16 WHERE id = ?1 AND state = ?2 AND lease = "
+      "?3"};
+  sqlite::Statement finish_job{
+      connection,
+      "UPDATE job SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
+      "crashes = ?9, attempts_base = ?10, crashes_base = ?11, run_at = ?12, started_at = ?13, "
+      "finished_at = ?14, finish_seq = ?15, error = ?16, result = ?17, result_checksum = ?18 "
+      "WHERE id = ?1 AND state = ?2 AND lease = ?3"};
+  sqlite::Statement insert_attempt{
+      connection,
+      "INSERT INTO attempt (job, attempt, worker, started_at, finished_at, outcome, error) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?)"};
+
+  // ---- loads
+  sqlite::Statement load_ready{
+      connection, MR_JOB_SMALL
+      "INDEXED BY job_ready WHERE state = 2 AND lane = ?1 AND (priority, id) > (?2, ?3) "
+      "ORDER BY priority, id LIMIT ?4"};
+  sqlite::Statement load_scheduled{
+      connection, MR_JOB_SMALL
+      "INDEXED BY job_scheduled WHERE state = 1 AND (run_at, id) > (?1, ?2) "
+      "ORDER BY run_at, id LIMIT ?3"};
+  sqlite::Statement load_leased{
+      connection, MR_JOB_SMALL "INDEXED BY job_leased WHERE state = 3 ORDER BY lease"};
+  sqlite::Statement load_job{connection, MR_JOB_SMALL "WHERE id = ?"};
+  sqlite::Statement load_job_whole{connection, MR_JOB_WHOLE "WHERE id = ?"};
+  sqlite::Statement load_request{
+      connection,
+      "SELECT body_hash, batch, first, count, at, replay_of FROM request "
+      "WHERE prefix = ? AND counter = ?"};
+  sqlite::Statement counter_max{
+      connection, "SELECT counter FROM request WHERE prefix = ? ORDER BY counter DESC LIMIT 1"};
+  sqlite::Statement load_batch{connection, "SELECT " MR_BATCH_COLUMNS " FROM batch WHERE id = ?"};
+  sqlite::Statement load_worker{connection,
+                                "SELECT " MR_WORKER_COLUMNS " FROM worker WHERE id = ?"};
+
+  // ---- prune
+  sqlite::Statement walk_jobs{connection,
+                              "SELECT id, state, lane, batch, enqueued_at, worker, attempts + "
+                              "crashes, finished_at FROM job "
+                              "WHERE id >= ? ORDER BY id LIMIT ?"};
+  sqlite::Statement delete_job{connection, "DELETE FROM job WHERE id = ?"};
+  sqlite::Statement delete_attempts{connection, "DELETE FROM attempt WHERE job = ?"};
+  sqlite::Statement attempt_workers{connection, "SELECT worker FROM attempt WHERE job = ?"};
+  sqlite::Statement delete_batch{
+      connection,
+      "DELETE FROM batch WHERE id = ?1 AND created_at < ?2 AND open = 0 "
+      "AND (sealed <> 0 OR owner = x'') AND NOT EXISTS (SELECT 1 FROM job INDEXED BY job_ended "
+      "WHERE batch = ?1 AND finish_seq IS NOT NULL)"};
+  sqlite::Statement walk_workers{connection, "SELECT id, left_at FROM worker ORDER BY id"};
+  sqlite::Statement delete_worker{connection, "DELETE FROM worker WHERE id = ?"};
+  sqlite::Statement next_prefix{
+      connection, "SELECT prefix FROM request WHERE prefix >= ? ORDER BY prefix LIMIT 1"};
+  sqlite::Statement walk_requests{
+      connection, "SELECT counter, at FROM request WHERE prefix = ? ORDER BY counter LIMIT ?"};
+  sqlite::Statement delete_request{connection,
+                                   "DELETE FROM request WHERE prefix = ? AND counter = ?"};
+};
+
+/// Runs `work` unless the store has failed; any exception makes it fail for good.
+template <class Work>
+auto SqliteStore::guarded(const Work& work) {
+  owner_.check();
+  if (failed_)
+    throw StoreError(ErrorCode::storage_failed,
+                     "the database failed before; only a restart can tell what is on the disk");
+  try {
+    return work();
+  } catch (...) {
+    failed_ = true;
+    throw;
+  }
+}
+
+/// Runs `work`, one whole transaction; when the disk is full once more, with the ballast given
+/// back.
+template <class Work>
+auto SqliteStore::with_space(const Work& work) {
+  try {
+    return work();
+  } catch (const sqlite::SqliteError& error) {
+    if (!error.is_full() || !ballast_.release()) throw;
+  }
+  return work();
+}
+
+}  // namespace millrace::broker

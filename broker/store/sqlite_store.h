@@ -1,0 +1,126 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <string>
+#include <unordered_set>
+
+#include "broker/store/sqlite.h"
+#include "broker/store/store.h"
+#include "broker/store/store_files.h"
+#include "common/limits.h"
+#include "common/util/thread.h"
+
+namespace millrace::broker {
+
+struct SqliteOptions {
+  std::string path;
+  bool create = true;  ///< false: a missing file is an error
+  /// Set aside for a full disk; 0: none.
+  std::size_t ballast_bytes = 32 * kMiB;
+  /// From this length on the log is moved into the file without waiting for anybody …
+  std::size_t log_passive_bytes = 16 * kMiB;
+  /// … from this one also made to start anew, once no reader needs it …
+  std::size_t log_restart_bytes = 64 * kMiB;
+  /// … and from this one cut, which a log that is written over again does not need.
+  std::size_t log_truncate_bytes = 256 * kMiB;
+  /// For tests only: `PRAGMA synchronous` (2 is FULL) and a file system shim.
+  int synchronous = 2;
+  std::string vfs;
+};
+
+/// Version of the SQLite library that runs, for the log.
+[[nodiscard]] std::string sqlite_version();
+
+/// The durable store: one SQLite file, written and checkpointed by this connection and no other
+/// (SQLite before 3.51.3 can corrupt a log that two connections write and checkpoint at once).
+/// Made, used and destroyed on the thread `mr-store`. After the first StoreError every call throws:
+/// after a failed fsync nobody knows what is on the disk, so only a new start can tell.
+class SqliteStore final : public Store {
+ public:
+  /// Opens or creates the file, locks out other brokers, checks every setting. Throws store_locked,
+  /// foreign_file, storage_failed, corrupt.
+  explicit SqliteStore(SqliteOptions options);
+  /// Moves the log into the file and notes that the stop was clean, unless the store has failed.
+  ~SqliteStore() override;
+
+  Snapshot start() override;
+  void commit(const WriteBatch& batch) override;
+  Loaded load(const Load& load) override;
+  std::vector<Payload> payloads(std::span<const JobId> ids) override;
+  void maintain() override;
+
+  /// Length of the write-ahead log.
+  [[nodiscard]] std::uint64_t log_bytes() const;
+
+ private:
+  struct Statements;
+  /// What the walk of Prune has seen since it last began at the first job.
+  struct PruneWalk {
+    bool whole = false;
+    Time finished_before{};
+    std::unordered_set<WorkerId> workers;  ///< named by jobs that stay
+  };
+
+  template <class Work>
+  auto guarded(const Work& work);
+  template <class Work>
+  auto with_space(const Work& work);
+
+  void check_file() const;
+  void raise_epoch();
+  void fence(JobId last_job, FinishSeq last_finish, WorkerId last_worker);
+  void stop();
+  void manage_log(Instant now);
+  void look_around(Instant now);
+
+  void apply(const WriteBatch& batch);
+  void write_names(const WriteBatch& batch);
+  void write_requests(const WriteBatch& batch);
+  void write_jobs(const WriteBatch& batch);
+  void insert(const JobInsert& job);
+  void update(const JobUpdate& job);
+  void apply_deltas(const std::vector<LaneDelta>& deltas);
+
+  Snapshot snapshot();
+  Loaded answer(const LoadReady& load);
+  Loaded answer(const LoadScheduled& load);
+  Loaded answer(const LoadJobs& load);
+  Loaded answer(const LoadRequest& load);
+  Loaded answer(const LoadBatch& load);
+  Loaded answer(const Prune& load);
+
+  Pruned prune_jobs(const Prune& prune);
+  void remember_workers(const Prune& prune, JobId job, WorkerId worker, bool has_attempts);
+  void prune_batches(const std::vector<BatchId>& batches, Time before);
+  void prune_workers();
+  void prune_requests(const Prune& prune);
+  void shrink_file();
+
+  const SqliteOptions options_;
+  const std::string path_;
+  ThreadOwner owner_;
+  FileLock lock_;
+  sqlite::Connection connection_;
+  Ballast ballast_;
+  FileIdentity identity_;
+  std::unique_ptr<Statements> statements_;
+
+  bool started_ = false;
+  bool failed_ = false;
+  std::uint64_t epoch_ = 0;
+  WorkerId last_worker_at_start_;
+  Time started_at_{};
+  Instant next_look_{};
+  Instant next_ballast_{};
+  Instant next_checkpoint_{};
+  std::uint64_t log_pages_moved_ = 0;
+  PruneWalk walk_;
+  /// Prefixes are stored as signed numbers, so the first one is negative.
+  static constexpr std::int64_t kFirstPrefix = std::numeric_limits<std::int64_t>::min();
+  std::int64_t request_prefix_ = kFirstPrefix;  ///< where the walk over the requests goes on
+};
+
+}  // namespace millrace::broker

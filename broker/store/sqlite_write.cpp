@@ -1,0 +1,120 @@
+// SqliteStore: what one transaction writes.
+
+#include <fmt/format.h>
+
+#include "broker/store/checksum.h"
+#include "broker/store/sqlite_statements.h"
+
+namespace millrace::broker {
+namespace {
+
+std::string pack(const std::vector<JobId>& ids) {
+  std::string bytes;
+  bytes.reserve(ids.size() * 8);
+  for (const JobId id : ids)
+    for (int shift = 0; shift < 64; shift += 8)
+      bytes.push_back(static_cast<char>(id.value >> shift));
+  return bytes;
+}
+
+std::optional<FinishSeq> or_null(FinishSeq seq) {
+  return seq ? std::optional<FinishSeq>(seq) : std::nullopt;
+}
+
+}  // namespace
+
+void SqliteStore::apply(const WriteBatch& batch) {
+  sqlite::Transaction transaction(connection_, sqlite::Transaction::Kind::write);
+  WorkerId last_worker;
+  for (const WorkerRow& worker : batch.workers) last_worker = std::max(last_worker, worker.id);
+  fence(batch.last_job, batch.last_finish, last_worker);
+  write_names(batch);
+  write_requests(batch);
+  write_jobs(batch);
+  apply_deltas(batch.lane_deltas);
+  transaction.commit();
+}
+
+void SqliteStore::fence(JobId last_job, FinishSeq last_finish, WorkerId last_worker) {
+  if (statements_->fence.execute(epoch_, last_job, last_finish, last_worker) == 1) return;
+  throw StoreError(
+      ErrorCode::store_locked,
+      fmt::format("another broker has taken over `{}` (epoch {} is over)", path_, epoch_));
+}
+
+void SqliteStore::write_names(const WriteBatch& batch) {
+  for (const LaneRow& lane : batch.lanes)
+    statements_->insert_lane.execute(lane.id, lane.queue, lane.kind);
+  for (const QueueRow& queue : batch.queues)
+    statements_->put_queue.execute(queue.name, static_cast<int>(queue.state), queue.paused,
+                                   queue.generation);
+  for (const BatchRow& row : batch.batches)
+    statements_->put_batch.execute(row.id, row.sealed, sqlite::Blob{row.owner}, row.total, row.open,
+                                   row.done, row.dead, row.cancelled, row.expired, row.created_at);
+  for (const WorkerRow& row : batch.workers)
+    statements_->put_worker.execute(row.id, sqlite::Blob{row.session}, row.name, row.host, row.pid,
+                                    row.connected_at, row.left_at);
+}
+
+void SqliteStore::write_requests(const WriteBatch& batch) {
+  for (const RequestRow& row : batch.requests) {
+    const std::string origins = pack(row.replay_of);
+    std::optional<sqlite::Blob> replay_of;
+    if (!origins.empty()) replay_of = sqlite::Blob{origins};
+    statements_->insert_request.execute(row.id.prefix, row.id.counter, row.body_hash, row.batch,
+                                        row.first, row.count, row.at, replay_of);
+  }
+}
+
+void SqliteStore::write_jobs(const WriteBatch& batch) {
+  for (const JobInsert& job : batch.inserts) insert(job);
+  for (const JobUpdate& job : batch.updates) update(job);
+  for (const AttemptRow& row : batch.attempts)
+    statements_->insert_attempt.execute(row.job, row.attempt, row.worker, row.started_at,
+                                        row.finished_at, row.outcome, row.error);
+}
+
+void SqliteStore::insert(const JobInsert& job) {
+  const JobSpec& spec = job.spec;
+  const JobStatus& status = job.status;
+  statements_->insert_job.execute(
+      job.id, status.state, spec.lane, spec.priority, spec.batch, spec.replay_of, spec.max_attempts,
+      spec.timeout, spec.backoff, spec.absolute, spec.enqueued_at, status.lease, status.worker,
+      status.deliveries, status.attempts, status.crashes, status.attempts_base, status.crashes_base,
+      status.run_at, status.started_at, status.finished_at, or_null(status.finish_seq),
+      job.payload.size(), job_checksum(job.id, spec, job.payload), status.error, job.payload);
+}
+
+void SqliteStore::update(const JobUpdate& job) {
+  const auto write = [&](sqlite::Statement& statement, const auto&... more) {
+    const JobStatus& status = job.status;
+    return statement.execute(job.id, job.from_state, job.from_lease, status.state, status.lease,
+                             status.worker, status.deliveries, status.attempts, status.crashes,
+                             status.attempts_base, status.crashes_base, status.run_at,
+                             status.started_at, status.finished_at, or_null(status.finish_seq),
+                             status.error, more...);
+  };
+  std::int64_t changed = 0;
+  if (!job.result)
+    changed = write(statements_->update_job);
+  else if (job.result->empty())
+    changed = write(statements_->finish_job, nullptr, nullptr);
+  else
+    changed = write(statements_->finish_job, *job.result, result_checksum(job.id, *job.result));
+  if (changed == 1) return;
+  throw StoreError(
+      ErrorCode::internal,
+      fmt::format("job {} is not `{}` under lease {}, so it cannot become `{}`", job.id.value,
+                  to_string(job.from_state), job.from_lease.value, to_string(job.status.state)));
+}
+
+void SqliteStore::apply_deltas(const std::vector<LaneDelta>& deltas) {
+  for (const LaneDelta& lane : deltas) {
+    const StateDeltas& d = lane.deltas;
+    if (statements_->change_lane.execute(lane.id, d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]) !=
+        1)
+      throw StoreError(ErrorCode::internal, fmt::format("there is no lane {}", lane.id.value));
+  }
+}
+
+}  // namespace millrace::broker
