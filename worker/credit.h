@@ -1,0 +1,72 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "common/limits.h"
+
+namespace millrace::worker {
+
+/// How far the broker may push jobs of one pool. Pure arithmetic; the agent's thread.
+///
+/// The broker numbers the deliveries of a session and pool 1, 2, 3 … and never sends one above
+/// `upto`. A delivery is *over* when its result is settled (or it was given back, or revoked) and
+/// its slot is free again. With `held` deliveries not over, delivered − held are, so
+///
+///     upto = (delivered − held) + slots + prefetch
+///
+/// which is kept in this form because only `delivered` and `held` can be known for certain: a JOBS
+/// message that was lost on the way leaves a gap in the numbers, and a gap then counts as over.
+///
+/// A session that is new to the broker (it restarted, or took us for lost) numbers from 1 again,
+/// and the leases it lets us keep get the first numbers. RESUMED tells the highest, so that
+/// delivered − held starts at 0 again, or below: a run whose lease was dropped still fills its
+/// slot, and the credit for it comes when it returns. Until RESUMED is here the numbers mean
+/// nothing and no credit is told.
+class Credit {
+ public:
+  explicit Credit(std::uint64_t slots) : slots_(slots) {}
+
+  /// A session new to the broker began.
+  void forget_numbers();
+  /// RESUMED: `delivered` is the highest number used so far.
+  void learn_numbers(std::uint64_t delivered);
+  /// JOBS brought a delivery.
+  void deliver(std::uint64_t number);
+  /// One delivery is over.
+  void finish();
+  /// A handler took this long.
+  void measure(std::chrono::microseconds run);
+  /// At most this many deliveries not over at any time; the pool's share of the broker's limit.
+  void limit(std::uint64_t window_max) { window_max_ = window_max; }
+
+  /// Computes `upto` anew; it never falls within one numbering.
+  void raise();
+  /// What every heartbeat repeats; nothing while the numbers are unknown.
+  [[nodiscard]] std::optional<std::uint64_t> upto() const;
+  /// True when `upto` has risen by so much since the last told() that a CREDIT is due. Slots never
+  /// wait; of the prefetch a quarter may go untold until the next heartbeat.
+  [[nodiscard]] bool is_due() const;
+  void told() { told_ = upto_; }
+
+  [[nodiscard]] std::uint64_t held() const { return held_; }
+  [[nodiscard]] std::uint64_t slots() const { return slots_; }
+  /// Deliveries wanted beyond those the slots run: about kPrefetchSpan of measured work.
+  [[nodiscard]] std::uint64_t prefetch() const { return prefetch_; }
+
+ private:
+  std::uint64_t slots_;
+  std::uint64_t window_max_ = kPrefetchMax;
+  std::uint64_t prefetch_ = 0;
+  double run_mean_ = 0;  // µs; 0: nothing measured yet
+  bool known_ = false;
+  std::uint64_t delivered_ = 0;
+  std::uint64_t held_ = 0;
+  std::uint64_t upto_ = 0;
+  std::uint64_t told_ = 0;
+};
+
+inline constexpr std::chrono::milliseconds kPrefetchSpan{50};
+
+}  // namespace millrace::worker

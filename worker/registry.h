@@ -1,0 +1,33 @@
+#pragma once
+
+#include <millrace/handler.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+
+namespace millrace::worker {
+
+/// A kind of job: where it runs and what runs it.
+struct Kind {
+  std::string pool;
+  Handler handler;
+};
+
+/// The kinds a worker offers. Filled before any thread starts, read by all afterwards.
+class Registry {
+ public:
+  /// `name` must satisfy is_name(); a later kind of the same name takes the place of an earlier one.
+  void add(std::string name, Kind kind);
+  /// Nothing of this pool is offered.
+  void remove_pool(std::string_view pool);
+
+  [[nodiscard]] const Kind* find(std::string_view name) const;
+  [[nodiscard]] const std::map<std::string, Kind, std::less<>>& kinds() const { return kinds_; }
+
+ private:
+  std::map<std::string, Kind, std::less<>> kinds_;
+};
+
+}  // namespace millrace::worker

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <deque>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "worker/executor.h"
+#include "worker/registry.h"
+
+namespace millrace::worker {
+
+/// A pool of named threads (`mr-io-1` …), one job each at a time. Stopping is cooperative: a handler
+/// that never looks at its stop token keeps its thread.
+class ThreadExecutor final : public Executor {
+ public:
+  /// `registry` and `completions` must outlive it. Throws std::system_error when the machine has no
+  /// room for `threads` threads.
+  ThreadExecutor(const std::string& pool, std::size_t threads, const Registry& registry,
+                 CompletionQueue& completions);
+  /// Stops, and waits for every run to return.
+  ~ThreadExecutor() override;
+  ThreadExecutor(const ThreadExecutor&) = delete;
+  ThreadExecutor& operator=(const ThreadExecutor&) = delete;
+
+  [[nodiscard]] std::size_t slots() const override { return slots_; }
+  void start(std::vector<Job> jobs) override;
+  void cancel(LeaseId lease, StopReason reason) override;
+  [[nodiscard]] bool stop(Duration patience) override;
+
+ private:
+  struct Run {
+    std::stop_source source;
+    StopReason reason = StopReason::none;
+  };
+
+  void serve();
+  [[nodiscard]] Completion run(const Job& job, std::stop_token token) const;
+  void wake_one_if_idle() MR_REQUIRES(mutex_);
+  void close();
+
+  const std::size_t slots_;
+  const Registry& registry_;
+  CompletionQueue& completions_;
+
+  Mutex mutex_;
+  Condition work_;
+  Condition ended_;
+  std::deque<Job> waiting_ MR_GUARDED_BY(mutex_);
+  std::unordered_map<LeaseId, Run> runs_ MR_GUARDED_BY(mutex_);  // waiting and running
+  std::size_t idle_ MR_GUARDED_BY(mutex_) = 0;
+  std::size_t alive_ MR_GUARDED_BY(mutex_) = 0;
+  bool waking_ MR_GUARDED_BY(mutex_) = false;
+  bool closed_ MR_GUARDED_BY(mutex_) = false;
+  std::vector<std::jthread> threads_;  // last: they use everything above
+};
+
+}  // namespace millrace::worker

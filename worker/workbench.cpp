@@ -1,0 +1,348 @@
+#include "worker/workbench.h"
+
+#include <algorithm>
+
+#include "common/assert.h"
+#include "common/util/log.h"
+#include "common/util/parse.h"
+
+namespace millrace::worker {
+
+using State = HeldLease::State;
+
+namespace {
+
+constexpr Duration kSendAgainAfter{500};
+
+/// At most kErrorBytesMax bytes, not cut inside a character of UTF-8.
+std::string shortened(std::string text) {
+  const std::size_t error_bytes_max = Limits{}.error_bytes_max;
+  if (text.empty()) return "failed";
+  if (text.size() <= error_bytes_max) return text;
+  std::size_t end = error_bytes_max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  text.resize(end);
+  return text;
+}
+
+}  // namespace
+
+Workbench::Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools)
+    : link_(link), registry_(registry), result_bytes_max_(Limits{}.result_bytes_max) {
+  MR_ASSERT(!pools.empty());
+  for (const PoolSpec& pool : pools) {
+    const std::size_t count = pool.executor->slots();
+    pools_.push_back({pool.name, pool.executor, Credit(count), {}, count});
+  }
+}
+
+// ---- the session -------------------------------------------------------------------------------
+
+void Workbench::connected(const protocol::Welcome& welcome) {
+  if (welcome.result_bytes_max > 0) result_bytes_max_ = welcome.result_bytes_max;
+  const std::uint64_t leases_max =
+      welcome.leases_max > 0 ? welcome.leases_max : Limits{}.leases_per_worker_max;
+  std::uint64_t slots_total = 0;
+  for (const Pool& pool : pools_) slots_total += pool.credit.slots();
+  for (Pool& pool : pools_) {
+    const std::uint64_t slots = pool.credit.slots();
+    // Slots first; what the broker allows beyond them is shared evenly for prefetch.
+    pool.credit.limit(slots_total <= leases_max
+                          ? slots + (leases_max - slots_total) / pools_.size()
+                          : std::max<std::uint64_t>(1, slots * leases_max / slots_total));
+    if (!welcome.known) pool.credit.forget_numbers();
+  }
+  if (slots_total > leases_max)
+    log::warn("{} slots, but the broker gives one worker at most {} leases; some slots stay empty",
+              slots_total, leases_max);
+}
+
+void Workbench::resumed(const protocol::Resumed& resumed) {
+  drop(resumed.drop);
+  for (Pool& pool : pools_) {
+    const auto delivered = resumed.delivered.find(pool.name);
+    pool.credit.learn_numbers(delivered == resumed.delivered.end() ? 0 : delivered->second);
+  }
+}
+
+/// RESUMED.drop. An outcome on its way is not touched at first: its SETTLED may have been passed by
+/// this answer. When a second RESUMED drops it too, its SETTLED was lost.
+void Workbench::drop(const std::vector<LeaseId>& leases) {
+  std::vector<LeaseId> gone;
+  for (const LeaseId lease : leases) {
+    HeldLease* held = book_.find(lease);
+    if (held == nullptr) continue;
+    if (held->state != State::unsettled) {
+      gone.push_back(lease);
+    } else if (++held->drops > 1) {
+      if (const auto correlation = outbox_.drop(lease)) link_.forget(*correlation);
+      finish(lease);
+    }
+  }
+  if (!gone.empty())
+    log::info("{} leases are gone (the broker took this worker for lost): their runs are stopped",
+              gone.size());
+  revoke(gone, StopReason::dropped);
+}
+
+protocol::Heartbeat Workbench::heartbeat() const {
+  protocol::Heartbeat beat{.credit = {}, .held = book_.held(), .held_hash = book_.held_hash()};
+  for (const Pool& pool : pools_)
+    if (const auto upto = pool.credit.upto()) beat.credit.emplace(pool.name, *upto);
+  return beat;
+}
+
+std::map<std::string, std::uint64_t> Workbench::slots() const {
+  std::map<std::string, std::uint64_t> slots;
+  for (const Pool& pool : pools_) slots.emplace(pool.name, pool.credit.slots());
+  return slots;
+}
+
+// ---- what arrives ------------------------------------------------------------------------------
+
+std::size_t Workbench::pool_index(const std::string& name, const std::string& kind) const {
+  const Kind* known = registry_.find(kind);
+  std::size_t fallback = 0;
+  for (std::size_t i = 0; i < pools_.size(); ++i) {
+    if (pools_[i].name == name) return i;
+    if (known != nullptr && pools_[i].name == known->pool) fallback = i;
+  }
+  return fallback;
+}
+
+void Workbench::deliver(protocol::Jobs jobs) {
+  for (protocol::Delivery& delivery : jobs.items) {
+    const LeaseId lease = delivery.lease;
+    const std::uint64_t number = delivery.number;
+    const std::size_t index = pool_index(jobs.pool, delivery.kind);
+    HeldLease* held = book_.add(std::move(delivery), index);
+    if (held == nullptr) {
+      log::warn("lease {} was delivered twice; the second delivery is left alone", lease.value);
+      continue;
+    }
+    Pool& pool = pools_[index];
+    pool.credit.deliver(number);
+    if (closed_) {
+      release(*held);
+    } else if (registry_.find(held->delivery.kind) == nullptr) {
+      protocol::Outcome unknown;
+      unknown.error = fmt::format("unknown_kind: this worker has no handler of kind `{}`",
+                                  held->delivery.kind);
+      put(Verb::nack, *held, std::move(unknown));
+    } else {
+      pool.waiting.push_back(lease);
+    }
+  }
+}
+
+void Workbench::complete(std::vector<Completion> completions) {
+  for (Completion& completion : completions) complete(std::move(completion));
+}
+
+void Workbench::complete(Completion completion) {
+  HeldLease* held = book_.find(completion.lease);
+  MR_ASSERT(held != nullptr && held->started_at, "completion of lease {}", completion.lease.value);
+  Pool& pool = pools_[held->pool];
+  ++pool.free_slots;
+  if (held->delivery.timeout > Duration{0})
+    deadlines_.erase({*held->started_at + held->delivery.timeout, completion.lease});
+  if (completion.stopped == StopReason::none) pool.credit.measure(completion.elapsed);
+  if (held->state == State::revoked) {
+    finish(completion.lease);
+    return;
+  }
+  const Verb verb = judge(completion, *held);
+  if (verb == Verb::release) {
+    held->elapsed = {};
+    release(*held);
+    return;
+  }
+  ++tally_.ran;
+  if (verb != Verb::ack) {
+    ++tally_.failed;
+    log::debug("job {} failed at attempt {}: {}", held->delivery.job.value, held->delivery.attempt,
+               completion.outcome.error);
+  }
+  protocol::Outcome outcome;
+  outcome.elapsed = std::chrono::ceil<Duration>(completion.elapsed);
+  // By this the broker tells a timeout from another failure; the thread's clock began a bit later.
+  if (completion.stopped == StopReason::timeout)
+    outcome.elapsed = std::max(outcome.elapsed, held->delivery.timeout);
+  if (verb == Verb::ack) outcome.result = std::move(completion.outcome.result);
+  else outcome.error = shortened(std::move(completion.outcome.error));
+  if (verb == Verb::nack && completion.outcome.delay) outcome.delay = *completion.outcome.delay;
+  put(verb, *held, std::move(outcome));
+}
+
+/// What is told of a run that returned; `completion.outcome` is changed to match.
+Verb Workbench::judge(Completion& completion, const HeldLease& held) {
+  Outcome& outcome = completion.outcome;
+  if (completion.stopped == StopReason::timeout)
+    outcome = Outcome::nack(
+        fmt::format("timeout: no result within {}", format_duration(held.delivery.timeout)));
+  if (outcome.verdict == Outcome::Verdict::ack && outcome.result.size() > result_bytes_max_)
+    outcome = Outcome::reject(fmt::format("result_too_large: {} bytes, the broker's limit is {}",
+                                          outcome.result.size(), result_bytes_max_));
+  switch (outcome.verdict) {
+    case Outcome::Verdict::ack: return Verb::ack;
+    case Outcome::Verdict::reject: return Verb::reject;
+    case Outcome::Verdict::nack: break;
+  }
+  // It failed because we wanted it to end: the job is not to blame.
+  return completion.stopped == StopReason::shutdown ? Verb::release : Verb::nack;
+}
+
+void Workbench::put(Verb verb, HeldLease& held, protocol::Outcome outcome) {
+  outcome.lease = held.delivery.lease;
+  outcome.job = held.delivery.job;
+  held.delivery.payload = {};
+  book_.end(held, outcome.elapsed);
+  outbox_.add(verb, std::move(outcome));
+}
+
+void Workbench::release(HeldLease& held) {
+  ++tally_.released;
+  put(Verb::release, held, {});
+}
+
+/// The delivery is over: nothing of it counts any more.
+void Workbench::finish(LeaseId lease) {
+  pools_[book_.find(lease)->pool].credit.finish();
+  book_.erase(lease);
+}
+
+void Workbench::revoke(const std::vector<LeaseId>& leases, StopReason reason) {
+  for (const LeaseId lease : leases) {
+    HeldLease* held = book_.find(lease);
+    if (held == nullptr) continue;
+    if (held->state == State::waiting) {
+      finish(lease);
+    } else if (held->state == State::running) {
+      book_.revoke(*held);
+      pools_[held->pool].executor->cancel(lease, reason);
+    }
+    // An outcome that is on its way gets its SETTLED, saying `cancelled`.
+  }
+}
+
+void Workbench::recall(const std::vector<LeaseId>& leases) {
+  for (const LeaseId lease : leases) {
+    HeldLease* held = book_.find(lease);
+    if (held != nullptr && held->state == State::waiting) release(*held);
+  }
+}
+
+bool Workbench::answered(std::uint64_t correlation, const protocol::Message& reply, Instant now) {
+  const auto* error = std::get_if<protocol::ErrorReply>(&reply);
+  if (error != nullptr && error->retryable)
+    return outbox_.postpone(correlation, now + std::max(error->after, kSendAgainAfter));
+  const std::optional<Outbox::Parcel> parcel = outbox_.take(correlation);
+  if (!parcel) return false;
+  if (error != nullptr)
+    log::error("the broker refused {} outcomes: {}: {}", parcel->items.size(), error->code,
+               error->message);
+  const auto* settled = std::get_if<protocol::Settled>(&reply);
+  settle(*parcel, settled != nullptr ? *settled : protocol::Settled{});
+  return true;
+}
+
+void Workbench::settle(const Outbox::Parcel& parcel, const protocol::Settled& settled) {
+  const std::size_t told = std::min(settled.leases.size(), settled.statuses.size());
+  for (std::size_t i = 0; i < told; ++i) {
+    const protocol::ItemStatus status = settled.statuses[i];
+    if (status == protocol::ItemStatus::ok || status == protocol::ItemStatus::duplicate) continue;
+    const HeldLease* held = book_.find(settled.leases[i]);
+    if (held == nullptr || parcel.verb == Verb::release) continue;
+    log::info("the result of job {} (attempt {}) was not taken: {}", held->delivery.job.value,
+              held->delivery.attempt,
+              status == protocol::ItemStatus::cancelled ? "the job was cancelled"
+                                                        : "its lease is not ours any more (stale)");
+  }
+  for (const protocol::Outcome& item : parcel.items)
+    if (book_.find(item.lease) != nullptr) finish(item.lease);
+}
+
+// ---- leaving -----------------------------------------------------------------------------------
+
+void Workbench::close() {
+  closed_ = true;
+  for (Pool& pool : pools_) pool.waiting.clear();
+  for (const LeaseId lease : book_.in_state(State::waiting)) release(*book_.find(lease));
+}
+
+void Workbench::stop_runs() {
+  for (const LeaseId lease : book_.in_state(State::running))
+    pools_[book_.find(lease)->pool].executor->cancel(lease, StopReason::shutdown);
+}
+
+// ---- the turn ----------------------------------------------------------------------------------
+
+void Workbench::turn(Instant now) {
+  stop_overdue(now);
+  start_waiting(now);
+  for (Outbox::Parcel& parcel : outbox_.pack(now)) {
+    const std::uint64_t correlation = link_.request(to_message(parcel));
+    outbox_.keep(correlation, std::move(parcel));
+  }
+  if (!closed_) send_credit();
+}
+
+void Workbench::stop_overdue(Instant now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const LeaseId lease = deadlines_.extract(deadlines_.begin()).value().second;
+    pools_[book_.find(lease)->pool].executor->cancel(lease, StopReason::timeout);
+  }
+}
+
+void Workbench::start_waiting(Instant now) {
+  protocol::Started started;
+  std::vector<std::vector<Job>> jobs(pools_.size());
+  for (std::size_t i = 0; i < pools_.size(); ++i) {
+    Pool& pool = pools_[i];
+    while (pool.free_slots > 0 && !pool.waiting.empty()) {
+      const LeaseId lease = pool.waiting.front();
+      pool.waiting.pop_front();
+      HeldLease* held = book_.find(lease);
+      if (held == nullptr || held->state != State::waiting) continue;
+      book_.start(*held, now);
+      --pool.free_slots;
+      protocol::Delivery& delivery = held->delivery;
+      if (delivery.timeout > Duration{0}) deadlines_.emplace(now + delivery.timeout, lease);
+      started.leases.push_back(lease);
+      jobs[i].push_back({.id = delivery.job,
+                         .kind = std::move(delivery.kind),
+                         .queue = std::move(delivery.queue),
+                         .payload = std::move(delivery.payload),
+                         .attempt = delivery.attempt,
+                         .max_attempts = delivery.max_attempts,
+                         .lease = lease,
+                         .timeout = delivery.timeout});
+    }
+  }
+  if (started.leases.empty()) return;
+  // Told before any handler begins: if this process dies in one, the broker knows which jobs ran.
+  link_.tell(std::move(started));
+  for (std::size_t i = 0; i < pools_.size(); ++i)
+    if (!jobs[i].empty()) pools_[i].executor->start(std::move(jobs[i]));
+}
+
+void Workbench::send_credit() {
+  if (outbox_.bytes() >= kOutboxBytesMax) return;
+  protocol::Credit credit;
+  for (Pool& pool : pools_) {
+    pool.credit.raise();
+    if (!pool.credit.is_due()) continue;
+    credit.upto.emplace(pool.name, *pool.credit.upto());
+    pool.credit.told();
+  }
+  if (!credit.upto.empty()) link_.tell(std::move(credit));
+}
+
+std::optional<Instant> Workbench::next_deadline() const {
+  std::optional<Instant> next = outbox_.next_due();
+  if (!deadlines_.empty() && (!next || deadlines_.begin()->first < *next))
+    next = deadlines_.begin()->first;
+  return next;
+}
+
+}  // namespace millrace::worker
