@@ -47,6 +47,10 @@ int main(int argc, char** argv) {
     return exit_code(ErrorCode::usage);
   }
   log::init(*level);
+  if (const auto good = check(options.limits); !good) {
+    log::error("{}", good.error().message);
+    return exit_code(good.error().code);
+  }
   options.min_free_bytes = min_free.bytes;
   const Signals signals;  // before any thread starts
   return broker::run_broker(options, signals);

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "common/errors.h"
 #include "common/types.h"
 
 namespace millrace {
@@ -21,8 +22,9 @@ struct Limits {
   std::uint64_t enqueue_bytes_max = 1 * kMiB;
   std::uint64_t leases_per_worker_max = 1000;
   std::uint64_t queue_jobs_max = 10'000'000;
-  std::uint64_t lanes_max = 10'000;
-  std::uint64_t sessions_max = 10'000;
+  /// Pairs of queue and kind; also the number of queues.
+  std::uint64_t lanes_max = 4096;
+  std::uint64_t sessions_max = 4096;
   /// Input that is decoded but not yet committed; above it ENQUEUE is answered `busy`.
   std::uint64_t parked_bytes_max = 64 * kMiB;
   /// Jobs and payload bytes a lane keeps in memory; the rest of its backlog is only on disk.
@@ -32,6 +34,10 @@ struct Limits {
   std::uint64_t results_rows_max = 4096;
   std::uint64_t results_bytes_max = 4 * kMiB;
 };
+
+/// Within what the frame and array limits of the protocol can carry. Error: bad_config, naming the
+/// limit, its value and its range.
+[[nodiscard]] Status check(const Limits& limits);
 
 inline constexpr std::size_t kArrayItemsMax = 4096;
 inline constexpr std::size_t kDecodeDepthMax = 16;

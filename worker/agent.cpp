@@ -1,9 +1,8 @@
 #include "worker/agent.h"
 
-#include <csignal>
-
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <stdexcept>
 
 #include "common/util/clock.h"
@@ -24,6 +23,8 @@ template <class... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
+template <class... Handlers>  // clang 14 does not deduce aggregates
+Overloaded(Handlers...)->Overloaded<Handlers...>;
 
 std::string tally_text(const Tally& tally) {
   return fmt::format("ran {} job{} ({} failed)", tally.ran, tally.ran == 1 ? "" : "s",
@@ -46,7 +47,7 @@ class Agent::PeerLink final : public Link {
   std::unique_ptr<net::Peer>& peer_;
 };
 
-Agent::Agent(AgentOptions options, const Registry& registry, std::vector<PoolSpec> pools,
+Agent::Agent(AgentOptions options, const Registry& registry, const std::vector<PoolSpec>& pools,
              CompletionQueue& completions)
     : options_(std::move(options)),
       registry_(registry),
@@ -64,9 +65,8 @@ void Agent::stop(int signal) noexcept {
 
 Farewell Agent::run() {
   try {
-    peer_ = std::make_unique<net::Peer>(net::PeerOptions{.endpoint = options_.endpoint,
-                                                         .role = protocol::Role::worker,
-                                                         .name = options_.name});
+    peer_ = std::make_unique<net::Peer>(net::PeerOptions{
+        .endpoint = options_.endpoint, .role = protocol::Role::worker, .name = options_.name});
   } catch (const std::runtime_error& error) {
     return {exit_code(ErrorCode::usage), error.what()};
   }
@@ -111,10 +111,8 @@ void Agent::on_connected(const protocol::Welcome& welcome, Instant now) {
             peer_->endpoint(), welcome.broker);
   was_connected_ = true;
   bench_.connected(welcome);
-  protocol::Offer offer{.queues = options_.queues,
-                        .kinds = {},
-                        .pools = bench_.slots(),
-                        .until = options_.until};
+  protocol::Offer offer{
+      .queues = options_.queues, .kinds = {}, .pools = bench_.slots(), .until = options_.until};
   for (const auto& [name, kind] : registry_.kinds()) offer.kinds.emplace(name, kind.pool);
   peer_->tell(std::move(offer));
   // The broker answers with the numbers that credit is counted in; until then none is told.
@@ -218,9 +216,9 @@ std::string drained_text(const protocol::Drained& drained, const Tally& tally) {
   std::string text;
   for (const protocol::QueueGeneration& entry : drained.queues) {
     if (!text.empty()) text += ", ";
-    text += empty ? fmt::format("queue `{}` is empty", entry.queue)
-                  : fmt::format("queue `{}` is drained (generation {})", entry.queue,
-                                entry.generation);
+    text +=
+        empty ? fmt::format("queue `{}` is empty", entry.queue)
+              : fmt::format("queue `{}` is drained (generation {})", entry.queue, entry.generation);
   }
   if (text.empty()) text = empty ? "nothing is ready" : "every queue is drained";
   if (tally.ran > 0) return fmt::format("{}; {}", text, tally_text(tally));
@@ -234,7 +232,8 @@ std::string drained_text(const protocol::Drained& drained, const Tally& tally) {
 // ---- time --------------------------------------------------------------------------------------
 
 void Agent::say_where_we_are(Instant now) {
-  if (peer_->connected() || now < say_again_at_) return;
+  if (peer_->connected()) say_again_at_ = now + kFirstContactQuiet;
+  if (now < say_again_at_) return;
   log::info("waiting for the broker at {}", peer_->endpoint());
   say_again_at_ = now + kWaitingLineEvery;
 }

@@ -35,7 +35,7 @@ struct Farewell {
 class Agent {
  public:
   /// `registry`, `completions` and the executors of `pools` must outlive it.
-  Agent(AgentOptions options, const Registry& registry, std::vector<PoolSpec> pools,
+  Agent(AgentOptions options, const Registry& registry, const std::vector<PoolSpec>& pools,
         CompletionQueue& completions);
   ~Agent();
   Agent(const Agent&) = delete;

@@ -23,7 +23,8 @@ void Credit::forget_numbers() {
 
 void Credit::learn_numbers(std::uint64_t delivered) {
   known_ = true;
-  delivered_ = std::max(delivered_, delivered);
+  delivered_ = delivered;
+  upto_ = 0;
   told_ = 0;  // a CREDIT sent before may have gone to the session's earlier connection
   raise();
 }

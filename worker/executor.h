@@ -30,7 +30,8 @@ class CompletionQueue {
  public:
   void push(Completion completion);
   [[nodiscard]] std::vector<Completion> take();
-  /// Becomes readable when there is something to take; the taker may use it for wake-ups of its own.
+  /// Becomes readable when there is something to take; the taker may use it for wake-ups of its
+  /// own.
   [[nodiscard]] Wakeup& wakeup() { return wakeup_; }
 
  private:

@@ -12,7 +12,7 @@ namespace millrace::worker {
 /// A delivery until it is over.
 struct HeldLease {
   enum class State : std::uint8_t {
-    waiting,    ///< for a slot
+    waiting,  ///< for a slot
     running,
     unsettled,  ///< its outcome is in the outbox
     revoked,    ///< no lease any more, but its run has not returned: only the slot counts
@@ -26,7 +26,8 @@ struct HeldLease {
   int drops = 0;       ///< RESUMED messages that named it while it was unsettled
 };
 
-/// Every delivery that is not over, with the count and hash that heartbeats carry. The agent's thread.
+/// Every delivery that is not over, with the count and hash that heartbeats carry. The agent's
+/// thread.
 class LeaseBook {
  public:
   /// Nothing when the lease is already in the book.

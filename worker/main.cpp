@@ -138,11 +138,13 @@ std::optional<int> read_settings(Settings& settings, int argc, char** argv) {
   OptionParser parser("millrace-worker", "Runs the jobs of one or more queues.");
   parser.add("broker", settings.broker, "Where the broker listens");
   parser.add("queue", settings.queues, "Work for this queue; may be repeated");
-  parser.add("io-threads", settings.io_threads, "Threads for jobs that wait; 0: none of these kinds");
+  parser.add("io-threads", settings.io_threads,
+             "Threads for jobs that wait; 0: none of these kinds");
   parser.add("cpu-threads", settings.cpu_threads,
              "Threads for jobs that compute; 0: none of these kinds");
-  parser.add("until", settings.until,
-             "Leave when the queues are drained, never (forever), or when nothing is ready (empty)");
+  parser.add(
+      "until", settings.until,
+      "Leave when the queues are drained, never (forever), or when nothing is ready (empty)");
   parser.add("grace", settings.grace, "How long running jobs may take to finish after SIGTERM");
   parser.add("name", settings.name, "How lists show this worker");
   parser.add("allow-net", settings.allow_net,

@@ -19,10 +19,10 @@ struct Block {
 
 // IPv4 that is not of the open internet (IANA special-purpose registry).
 constexpr Block kClosedV4[] = {
-    {"0.0.0.0", 8},       {"10.0.0.0", 8},     {"100.64.0.0", 10},   {"127.0.0.0", 8},
-    {"169.254.0.0", 16},  {"172.16.0.0", 12},  {"192.0.0.0", 24},    {"192.0.2.0", 24},
-    {"192.88.99.0", 24},  {"192.168.0.0", 16}, {"198.18.0.0", 15},   {"198.51.100.0", 24},
-    {"203.0.113.0", 24},  {"224.0.0.0", 4},    {"240.0.0.0", 4},
+    {"0.0.0.0", 8},      {"10.0.0.0", 8},     {"100.64.0.0", 10}, {"127.0.0.0", 8},
+    {"169.254.0.0", 16}, {"172.16.0.0", 12},  {"192.0.0.0", 24},  {"192.0.2.0", 24},
+    {"192.88.99.0", 24}, {"192.168.0.0", 16}, {"198.18.0.0", 15}, {"198.51.100.0", 24},
+    {"203.0.113.0", 24}, {"224.0.0.0", 4},    {"240.0.0.0", 4},
 };
 // Of IPv6 only 2000::/3 is given out; these parts of it are not of the open internet.
 constexpr Block kGlobalV6{"2000::", 3};
@@ -152,8 +152,8 @@ bool NetGuard::allows(const IpAddress& address, std::uint16_t port) const {
   if (!public_only_ || is_public(address)) return true;
   const IpAddress inner = unwrapped(address);
   return std::any_of(rules_.begin(), rules_.end(), [&](const NetRule& rule) {
-    return (!rule.port || *rule.port == port) && (matches(inner, rule.network, rule.bits) ||
-                                                  matches(address, rule.network, rule.bits));
+    return (!rule.port || *rule.port == port) &&
+           (matches(inner, rule.network, rule.bits) || matches(address, rule.network, rule.bits));
   });
 }
 

@@ -90,10 +90,14 @@ std::optional<std::uint64_t> Outbox::drop(LeaseId lease) {
 
 protocol::Message to_message(const Outbox::Parcel& parcel) {
   switch (parcel.verb) {
-    case Verb::ack: return protocol::Ack{parcel.items};
-    case Verb::nack: return protocol::Nack{parcel.items};
-    case Verb::reject: return protocol::Reject{parcel.items};
-    case Verb::release: break;
+    case Verb::ack:
+      return protocol::Ack{parcel.items};
+    case Verb::nack:
+      return protocol::Nack{parcel.items};
+    case Verb::reject:
+      return protocol::Reject{parcel.items};
+    case Verb::release:
+      break;
   }
   return protocol::Release{parcel.items};
 }

@@ -18,7 +18,8 @@ struct Kind {
 /// The kinds a worker offers. Filled before any thread starts, read by all afterwards.
 class Registry {
  public:
-  /// `name` must satisfy is_name(); a later kind of the same name takes the place of an earlier one.
+  /// `name` must satisfy is_name(); a later kind of the same name takes the place of an earlier
+  /// one.
   void add(std::string name, Kind kind);
   /// Nothing of this pool is offered.
   void remove_pool(std::string_view pool);

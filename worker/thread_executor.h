@@ -12,8 +12,8 @@
 
 namespace millrace::worker {
 
-/// A pool of named threads (`mr-io-1` …), one job each at a time. Stopping is cooperative: a handler
-/// that never looks at its stop token keeps its thread.
+/// A pool of named threads (`mr-io-1` …), one job each at a time. Stopping is cooperative: a
+/// handler that never looks at its stop token keeps its thread.
 class ThreadExecutor final : public Executor {
  public:
   /// `registry` and `completions` must outlive it. Throws std::system_error when the machine has no

@@ -126,8 +126,8 @@ void Workbench::deliver(protocol::Jobs jobs) {
       release(*held);
     } else if (registry_.find(held->delivery.kind) == nullptr) {
       protocol::Outcome unknown;
-      unknown.error = fmt::format("unknown_kind: this worker has no handler of kind `{}`",
-                                  held->delivery.kind);
+      unknown.error =
+          fmt::format("unknown_kind: this worker has no handler of kind `{}`", held->delivery.kind);
       put(Verb::nack, *held, std::move(unknown));
     } else {
       pool.waiting.push_back(lease);
@@ -168,8 +168,10 @@ void Workbench::complete(Completion completion) {
   // By this the broker tells a timeout from another failure; the thread's clock began a bit later.
   if (completion.stopped == StopReason::timeout)
     outcome.elapsed = std::max(outcome.elapsed, held->delivery.timeout);
-  if (verb == Verb::ack) outcome.result = std::move(completion.outcome.result);
-  else outcome.error = shortened(std::move(completion.outcome.error));
+  if (verb == Verb::ack)
+    outcome.result = std::move(completion.outcome.result);
+  else
+    outcome.error = shortened(std::move(completion.outcome.error));
   if (verb == Verb::nack && completion.outcome.delay) outcome.delay = *completion.outcome.delay;
   put(verb, *held, std::move(outcome));
 }
@@ -184,9 +186,12 @@ Verb Workbench::judge(Completion& completion, const HeldLease& held) {
     outcome = Outcome::reject(fmt::format("result_too_large: {} bytes, the broker's limit is {}",
                                           outcome.result.size(), result_bytes_max_));
   switch (outcome.verdict) {
-    case Outcome::Verdict::ack: return Verb::ack;
-    case Outcome::Verdict::reject: return Verb::reject;
-    case Outcome::Verdict::nack: break;
+    case Outcome::Verdict::ack:
+      return Verb::ack;
+    case Outcome::Verdict::reject:
+      return Verb::reject;
+    case Outcome::Verdict::nack:
+      break;
   }
   // It failed because we wanted it to end: the job is not to blame.
   return completion.stopped == StopReason::shutdown ? Verb::release : Verb::nack;
@@ -248,16 +253,20 @@ bool Workbench::answered(std::uint64_t correlation, const protocol::Message& rep
 
 void Workbench::settle(const Outbox::Parcel& parcel, const protocol::Settled& settled) {
   const std::size_t told = std::min(settled.leases.size(), settled.statuses.size());
-  for (std::size_t i = 0; i < told; ++i) {
+  std::size_t lost = 0;
+  std::string first;
+  for (std::size_t i = 0; i < told && parcel.verb != Verb::release; ++i) {
     const protocol::ItemStatus status = settled.statuses[i];
     if (status == protocol::ItemStatus::ok || status == protocol::ItemStatus::duplicate) continue;
     const HeldLease* held = book_.find(settled.leases[i]);
-    if (held == nullptr || parcel.verb == Verb::release) continue;
-    log::info("the result of job {} (attempt {}) was not taken: {}", held->delivery.job.value,
-              held->delivery.attempt,
-              status == protocol::ItemStatus::cancelled ? "the job was cancelled"
-                                                        : "its lease is not ours any more (stale)");
+    if (held == nullptr || ++lost > 1) continue;
+    first = fmt::format("job {} (attempt {}): {}", held->delivery.job.value, held->delivery.attempt,
+                        status == protocol::ItemStatus::cancelled
+                            ? "cancelled"
+                            : "stale, its lease is not ours any more");
   }
+  if (lost == 1) log::info("a result was not taken: {}", first);
+  if (lost > 1) log::info("{} results were not taken, the first of {}", lost, first);
   for (const protocol::Outcome& item : parcel.items)
     if (book_.find(item.lease) != nullptr) finish(item.lease);
 }

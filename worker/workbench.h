@@ -40,9 +40,9 @@ struct Tally {
   std::uint64_t released = 0;
 };
 
-/// Everything about jobs at hand, nothing about when to come and go: takes deliveries, starts them as
-/// slots free up, keeps outcomes until they are settled, and says how much more the broker may send.
-/// Owned by the agent, on its thread. What it is told in one turn leaves together in `turn`.
+/// Everything about jobs at hand, nothing about when to come and go: takes deliveries, starts them
+/// as slots free up, keeps outcomes until they are settled, and says how much more the broker may
+/// send. Owned by the agent, on its thread. What it is told in one turn leaves together in `turn`.
 class Workbench {
  public:
   Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools);

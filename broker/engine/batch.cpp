@@ -55,7 +55,7 @@ void begin_watch(Core& core, Session& session, Batch& batch, const Received& com
   WatchState& state = entry->second;
   // On one connection nothing is lost, so a cursor behind what was sent only says that rows are on
   // their way; it is a wish to begin again only when it falls behind what the peer itself had said.
-  if (inserted || state.broken || from < state.acked || from > state.told) {
+  if (inserted || from < state.acked || from > state.told) {
     rewind(state, from);
   } else {
     acknowledge(state, from);
@@ -109,7 +109,7 @@ bool is_behind(const Batch& batch, const WatchState& state) {
 
 /// Sends what can be sent now. True: the stream has ended.
 bool pump(Core& core, Session& session, Batch& batch, WatchState& state) {
-  while (!state.broken && !state.reading) {
+  while (!state.reading) {
     if (is_behind(batch, state)) {
       if (!has_room(core, state)) break;
       state.reading = true;
@@ -124,7 +124,7 @@ bool pump(Core& core, Session& session, Batch& batch, WatchState& state) {
     send_rows(core, session, batch, state, std::move(rows), end);
     if (end) return true;
   }
-  if (!state.answered && !state.reading && !state.broken)
+  if (!state.answered && !state.reading)
     send_rows(core, session, batch, state, {}, false);
   return false;
 }
@@ -151,6 +151,18 @@ bool adopt_implicit(Core& core, BatchId id) {
   return true;
 }
 
+void run_again(Core& core, Received command, Now now) {
+  const auto connection = core.connections.find(command.from);
+  if (std::holds_alternative<protocol::Enqueue>(command.message)) {
+    on_enqueue(core, std::move(command), now);
+  } else if (std::holds_alternative<protocol::Replay>(command.message)) {
+    on_replay(core, std::move(command), now);
+  } else if (connection != core.connections.end()) {
+    const auto watch = std::get<protocol::Watch>(command.message);
+    on_watch(core, *connection->second, command, watch);
+  }
+}
+
 }  // namespace
 
 void forget_if_idle(Core& core, BatchId id) {
@@ -165,14 +177,12 @@ void on_watch(Core& core, Session& session, Received& command, const protocol::W
   const BatchId id = watch.batch;
   if (core.batches.contains(id) || adopt_implicit(core, id))
     return begin_watch(core, session, core.batches.at(id), command, watch.from);
-  auto& parked = core.watches_parked[id];
-  if (parked.empty()) core.load(LoadBatch{id});
-  parked.push_back(std::move(command));
+  if (park_for_batch(core, command, id)) return;
+  core.refuse(command, ErrorCode::not_found,
+              fmt::format("there is no batch {} (or its jobs were deleted by retention)", id.value));
 }
 
-void on_loaded_batch(Core& core, LoadedBatch loaded, std::uint64_t batch) {
-  const auto parked = core.watches_parked.find(loaded.id);
-  if (parked == core.watches_parked.end()) return;
+void on_loaded_batch(Core& core, LoadedBatch loaded, std::uint64_t batch, Now now) {
   if (!core.batches.contains(loaded.id) && loaded.row && !adopt_implicit(core, loaded.id)) {
     const auto changed = core.changed.find(JobId{loaded.id.value});
     if (loaded.row->implicit && changed != core.changed.end() && changed->second > batch)
@@ -181,20 +191,11 @@ void on_loaded_batch(Core& core, LoadedBatch loaded, std::uint64_t batch) {
     entry.implicit = loaded.row->implicit;
     entry.row = std::move(*loaded.row);
   }
-  const bool exists = core.batches.contains(loaded.id);
-  for (Received& command : std::exchange(parked->second, {})) {
-    const auto connection = core.connections.find(command.from);
-    if (connection == core.connections.end()) continue;
-    if (!exists) {
-      core.refuse(command, ErrorCode::not_found,
-                  fmt::format("there is no batch {} (or its jobs were deleted by retention)",
-                              loaded.id.value));
-      continue;
-    }
-    begin_watch(core, *connection->second, core.batches.at(loaded.id), command,
-                std::get<protocol::Watch>(command.message).from);
-  }
-  core.watches_parked.erase(loaded.id);
+  auto parked = core.batch_parked.extract(loaded.id);
+  if (parked.empty()) return;
+  core.absent_batch = core.batches.contains(loaded.id) ? BatchId{} : loaded.id;
+  for (Received& command : parked.mapped()) run_again(core, std::move(command), now);
+  core.absent_batch = {};
   forget_if_idle(core, loaded.id);
 }
 

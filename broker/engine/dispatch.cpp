@@ -30,7 +30,7 @@ void find_takers(Core& core, Lane& lane) {
   }
   if (!lane.takers.empty()) return;
   for (Session* session : lane.queue->workers)
-    lane.takers.emplace_back(session, &session->pools.begin()->second);
+    lane.takers.emplace_back(session, &session->pools.at(session->offer.pools.begin()->first));
 }
 
 /// The one with the most free slots; with all slots taken, the one with the shortest backlog.
@@ -131,7 +131,7 @@ void send_pool(Core& core, Session& session, Pool& pool) {
 }  // namespace
 
 void dispatch(Core& core, Now now) {
-  if (!core.dispatch_wanted) return;
+  if (!core.dispatch_wanted || core.space == Space::critical) return;
   core.dispatch_wanted = false;
   std::vector<Queue*> active;
   for (auto& [name, queue] : core.queues)

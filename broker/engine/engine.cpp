@@ -26,8 +26,8 @@ struct Handle {
 
   void operator()(protocol::Enqueue&) { on_enqueue(core, std::move(command), now); }
   void operator()(protocol::Replay&) { on_replay(core, std::move(command), now); }
-  void operator()(protocol::Redrive&) { on_redrive(core, std::move(command), now); }
-  void operator()(protocol::Cancel&) { on_cancel(core, std::move(command), now); }
+  void operator()(protocol::Redrive&) { run_by_id(core, {std::move(command), {}, {}, {}, {}}, now); }
+  void operator()(protocol::Cancel&) { run_by_id(core, {std::move(command), {}, {}, {}, {}}, now); }
   void operator()(protocol::Offer& m) { on_offer(core, session, command, m, now); }
   void operator()(protocol::Credit& m) { add_credit(core, session, m.upto); }
   void operator()(protocol::Started& m) { on_started(core, session, m, now); }
@@ -83,7 +83,7 @@ struct OnLoaded {
     on_loaded_jobs(core, std::move(l), batch, now);
   }
   void operator()(LoadedRequest& l) { on_loaded_request(core, std::move(l), now); }
-  void operator()(LoadedBatch& l) { on_loaded_batch(core, std::move(l), batch); }
+  void operator()(LoadedBatch& l) { on_loaded_batch(core, std::move(l), batch, now); }
   void operator()(Pruned& p) { on_pruned(core, p, now); }
 };
 
@@ -270,7 +270,8 @@ void Engine::step(Command command, Now now) {
   } else if (auto* undelivered = std::get_if<Undelivered>(&command)) {
     on_undelivered(core, std::move(*undelivered), now);
   } else {
-    core.storage_full = std::get<SpaceChanged>(command).full;
+    core.space = std::get<SpaceChanged>(command).space;
+    core.dispatch_wanted = true;
   }
 }
 

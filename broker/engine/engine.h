@@ -29,9 +29,12 @@ struct Received {
 struct Undelivered {
   Reply reply;
 };
-/// Free space fell below --min-free, or is back.
+/// How much may still be written. Below --min-free (`low`) new jobs are refused while queued ones
+/// run on; below half of it (`critical`) nothing more is handed out either, so that what runs can
+/// still be recorded.
+enum class Space : std::uint8_t { plenty, low, critical };
 struct SpaceChanged {
-  bool full = false;
+  Space space = Space::plenty;
 };
 using Command = std::variant<Received, Undelivered, SpaceChanged, Loaded, ResultsRead>;
 

@@ -69,8 +69,6 @@ std::optional<Error> check_request(const Enqueue& enqueue, const Limits& limits)
     return Error{ErrorCode::bad_request,
                  fmt::format("queue `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -",
                              enqueue.queue), {}};
-  if (enqueue.request.prefix == 0 || enqueue.request.counter == 0)
-    return Error{ErrorCode::bad_request, "`request` is missing", {}};
   if (enqueue.jobs.empty() && !(enqueue.seal && enqueue.batch))
     return Error{ErrorCode::bad_request, "no jobs, and no batch to seal", {}};
   if (enqueue.jobs.size() > limits.enqueue_jobs_max)
@@ -100,7 +98,7 @@ std::optional<Error> check_room(Core& core, const Enqueue& enqueue) {
                    fmt::format("batch {} is sealed or unknown", enqueue.batch.value), {}};
   }
   if (enqueue.jobs.empty()) return std::nullopt;
-  if (core.storage_full)
+  if (core.space != Space::plenty)
     return Error{ErrorCode::storage_full,
                  "the broker's disk is nearly full (--min-free): free space, then send again",
                  Duration{1000}};
@@ -172,24 +170,29 @@ Batch& batch_for_new_jobs(Core& core, BatchId wanted, JobId first, const Session
   return batch;
 }
 
+bool recorded_request(Core& core, const Received& command, RequestId id, std::uint64_t hash) {
+  const RequestLog& log = core.requests[id.prefix];
+  const auto recent = log.recent.find(id.counter);
+  if (recent == log.recent.end()) return false;
+  const RequestRow& row = recent->second;
+  if (row.body_hash != hash) {
+    core.refuse(command, ErrorCode::conflict,
+                fmt::format("request {} was used before for another body", id.counter));
+  } else {
+    // Behind the commit that may still be under way.
+    core.reply(command.from, command.correlation,
+               protocol::Enqueued{row.batch, row.first, row.count, row.replay_of});
+  }
+  return true;
+}
+
 bool known_request(Core& core, Received& command, RequestId id, std::uint64_t hash, Now now) {
   const auto [entry, inserted] = core.requests.try_emplace(id.prefix);
   RequestLog& log = entry->second;
   log.used_at = now.mono;
-  const auto recent = log.recent.find(id.counter);
-  if (recent != log.recent.end()) {
-    const RequestRow& row = recent->second;
-    if (row.body_hash != hash) {
-      core.refuse(command, ErrorCode::conflict,
-                  fmt::format("request {} was used before for another body", id.counter));
-    } else {
-      // Behind the commit that may still be under way.
-      core.reply(command.from, command.correlation,
-                 protocol::Enqueued{row.batch, row.first, row.count, row.replay_of});
-    }
-    return true;
-  }
-  const bool is_new = !inserted && (id.counter > log.counter_max || id.counter == log.absent);
+  if (recorded_request(core, command, id, hash)) return true;
+  const bool is_new =
+      !inserted && (id.counter > log.counter_max || log.absent.contains(id.counter));
   if (!log.loading && is_new) return false;
   if (!log.loading) {
     log.loading = true;
@@ -202,6 +205,7 @@ bool known_request(Core& core, Received& command, RequestId id, std::uint64_t ha
 void remember_request(Core& core, RequestRow row) {
   RequestLog& log = core.requests[row.id.prefix];
   log.counter_max = std::max(log.counter_max, row.id.counter);
+  log.absent.erase(row.id.counter);
   core.effects.writes.requests.push_back(row);
   log.recent.insert_or_assign(row.id.counter, std::move(row));
   while (log.recent.size() > kRequestsKept) log.recent.erase(log.recent.begin());
@@ -214,7 +218,8 @@ void on_loaded_request(Core& core, LoadedRequest loaded, Now now) {
   if (loaded.row) {
     log.recent.insert_or_assign(loaded.id.counter, std::move(*loaded.row));
   } else {
-    log.absent = loaded.id.counter;
+    if (log.absent.size() == kRequestsKept) log.absent.clear();  // costs a look-up, no more
+    log.absent.insert(loaded.id.counter);
   }
   for (Received& command : std::exchange(log.parked, {})) {
     if (std::holds_alternative<Enqueue>(command.message)) {
@@ -223,17 +228,30 @@ void on_loaded_request(Core& core, LoadedRequest loaded, Now now) {
       on_replay(core, std::move(command), now);
     }
   }
-  if (!log.loading) log.absent = 0;
+  while (log.recent.size() > kRequestsKept) log.recent.erase(log.recent.begin());
+}
+
+/// A batch that ended before it was sealed may have left memory while its producer was away. True:
+/// the command waits until the store has told.
+bool park_for_batch(Core& core, Received& command, BatchId batch) {
+  if (!batch || core.batches.contains(batch) || core.absent_batch == batch) return false;
+  auto& parked = core.batch_parked[batch];
+  if (parked.empty()) core.load(LoadBatch{batch});
+  parked.push_back(std::move(command));
+  return true;
 }
 
 void on_enqueue(Core& core, Received command, Now now) {
   auto& enqueue = std::get<Enqueue>(command.message);
-  if (auto error = check_request(enqueue, core.options.limits))
-    return core.refuse(command, error->code, error->message, error->after);
-  const std::uint64_t hash = body_hash(enqueue);
   const RequestId request = enqueue.request;
+  if (request.prefix == 0 || request.counter == 0)
+    return core.refuse(command, ErrorCode::bad_request, "`request` is missing");
+  // What was acknowledged once is acknowledged again, whatever the limits and queues are like now.
+  const std::uint64_t hash = body_hash(enqueue);
   if (known_request(core, command, request, hash, now)) return;
-  auto error = check_room(core, enqueue);
+  if (park_for_batch(core, command, enqueue.batch)) return;
+  auto error = check_request(enqueue, core.options.limits);
+  if (!error) error = check_room(core, enqueue);
   if (!error) error = check_lanes(core, enqueue);
   if (error) return core.refuse(command, error->code, error->message, error->after);
 

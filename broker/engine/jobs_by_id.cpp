@@ -15,20 +15,26 @@ using protocol::ItemStatus;
 
 constexpr Duration kPruneEvery{60'000};
 
-void park(Core& core, Received command, std::vector<JobId> ids, bool payloads) {
+void park(Core& core, Parked parked, bool payloads) {
   const std::uint64_t ticket = ++core.last_ticket;
-  core.parked.emplace(ticket, Parked{std::move(command), {}, {}});
-  core.load(LoadJobs{ticket, std::move(ids), payloads});
+  core.load(LoadJobs{ticket, parked.asked, payloads});
+  core.parked.emplace(ticket, std::move(parked));
 }
 
-/// Parks the command when it names jobs that are not in memory. True: it waits.
-bool park_for_unknown(Core& core, Received& command, const std::vector<JobId>& ids) {
-  std::vector<JobId> unknown;
-  for (JobId id : ids)
-    if (!core.jobs.contains(id)) unknown.push_back(id);
-  if (unknown.empty()) return false;
-  park(core, std::move(command), std::move(unknown), false);
-  return true;
+/// Jobs of a command that must be fetched first. Those fetched before are fetched again with the
+/// others: they leave memory when the batch is taken.
+std::vector<JobId> missing_jobs(const Core& core, const std::vector<JobId>& ids,
+                                const std::set<JobId>& absent) {
+  std::vector<JobId> missing;
+  bool any = false;
+  for (JobId id : ids) {
+    if (absent.contains(id)) continue;
+    const auto found = core.jobs.find(id);
+    any = any || found == core.jobs.end();
+    if (found == core.jobs.end() || !found->second.indexed) missing.push_back(id);
+  }
+  if (!any) missing.clear();
+  return missing;
 }
 
 ItemStatus cancel_job(Core& core, JobId id, Now now) {
@@ -70,6 +76,21 @@ bool refuse_closed(Core& core, const Received& command, const std::vector<LaneId
                           "`millrace-producer open {}`",
                           queue->row.name, queue->row.generation, queue->row.name));
   return true;
+}
+
+bool refuse_full(Core& core, const Received& command, const std::vector<LaneId>& lanes) {
+  const std::uint64_t limit = core.options.limits.queue_jobs_max;
+  std::map<const Queue*, std::uint64_t> more;
+  for (LaneId lane : lanes) ++more[core.lane(lane).queue];
+  for (const auto& [queue, count] : more) {
+    if (queue->open_jobs() + count <= limit) continue;
+    core.refuse(command, ErrorCode::queue_full,
+                fmt::format("queue `{}` holds {} jobs, its limit is {} (queue_jobs_max)",
+                            queue->row.name, queue->open_jobs(), limit),
+                Duration{1000});
+    return true;
+  }
+  return false;
 }
 
 ItemStatus redrive_job(Core& core, JobId id, Now now) {
@@ -118,8 +139,6 @@ Job copy_of(JobRecord& origin, BatchId batch, Now now) {
 }
 
 std::optional<Error> check_replay(Core& core, const protocol::Replay& replay) {
-  if (replay.request.prefix == 0 || replay.request.counter == 0)
-    return Error{ErrorCode::bad_request, "`request` is missing", {}};
   if (replay.jobs.empty() && !(replay.seal && replay.batch))
     return Error{ErrorCode::bad_request, "no jobs, and no batch to seal", {}};
   if (replay.jobs.size() > core.options.limits.enqueue_jobs_max)
@@ -131,7 +150,7 @@ std::optional<Error> check_replay(Core& core, const protocol::Replay& replay) {
   if (replay.batch && (batch == core.batches.end() || batch->second.row.sealed))
     return Error{ErrorCode::bad_request,
                  fmt::format("batch {} is sealed or unknown", replay.batch.value), {}};
-  if (core.storage_full)
+  if (core.space != Space::plenty)
     return Error{ErrorCode::storage_full,
                  "the broker's disk is nearly full (--min-free): free space, then send again",
                  Duration{1000}};
@@ -157,13 +176,13 @@ void replay_loaded(Core& core, Received command, LoadedJobs loaded, Now now) {
   const auto replay = std::get<protocol::Replay>(command.message);
   const std::uint64_t hash = body_hash(replay);
   // A resend may have been answered while this one waited.
-  if (known_request(core, command, replay.request, hash, now)) return;
+  if (recorded_request(core, command, replay.request, hash)) return;
   if (auto error = check_replay(core, replay))
     return core.refuse(command, error->code, error->message, error->after);
   std::vector<JobRecord> origins = ended_in_order(replay, loaded);
   std::vector<LaneId> lanes;
   for (const JobRecord& origin : origins) lanes.push_back(origin.spec.lane);
-  if (refuse_closed(core, command, lanes)) return;
+  if (refuse_closed(core, command, lanes) || refuse_full(core, command, lanes)) return;
 
   protocol::Enqueued answer{replay.batch, {}, origins.size(), {}};
   if (!origins.empty() || replay.batch) {
@@ -205,22 +224,29 @@ void adopt_visitors(Core& core, LoadedJobs& loaded, std::uint64_t batch) {
 
 }  // namespace
 
-void on_cancel(Core& core, Received command, Now now) {
-  const auto ids = std::get<protocol::Cancel>(command.message).jobs;
-  if (!park_for_unknown(core, command, ids)) cancel_known(core, command, now);
-}
-
-void on_redrive(Core& core, Received command, Now now) {
-  const auto ids = std::get<protocol::Redrive>(command.message).jobs;
-  if (!park_for_unknown(core, command, ids)) redrive_known(core, command, now);
+void run_by_id(Core& core, Parked parked, Now now) {
+  const auto* cancel = std::get_if<protocol::Cancel>(&parked.command.message);
+  const std::vector<JobId>& ids =
+      cancel != nullptr ? cancel->jobs : std::get<protocol::Redrive>(parked.command.message).jobs;
+  parked.asked = missing_jobs(core, ids, parked.absent);
+  if (!parked.asked.empty()) return park(core, std::move(parked), false);
+  if (cancel != nullptr) {
+    cancel_known(core, parked.command, now);
+  } else {
+    redrive_known(core, parked.command, now);
+  }
 }
 
 void on_replay(Core& core, Received command, Now now) {
-  const auto replay = std::get<protocol::Replay>(command.message);
-  if (auto error = check_replay(core, replay); error && error->code != ErrorCode::storage_full)
-    return core.refuse(command, error->code, error->message, error->after);
+  const auto& replay = std::get<protocol::Replay>(command.message);
+  if (replay.request.prefix == 0 || replay.request.counter == 0)
+    return core.refuse(command, ErrorCode::bad_request, "`request` is missing");
   if (known_request(core, command, replay.request, body_hash(replay), now)) return;
-  park(core, std::move(command), replay.jobs, true);
+  if (park_for_batch(core, command, replay.batch)) return;
+  if (auto error = check_replay(core, replay))
+    return core.refuse(command, error->code, error->message, error->after);
+  auto ids = replay.jobs;
+  park(core, {std::move(command), std::move(ids), {}, {}, {}}, true);
 }
 
 void on_loaded_jobs(Core& core, LoadedJobs loaded, std::uint64_t batch, Now now) {
@@ -229,15 +255,13 @@ void on_loaded_jobs(Core& core, LoadedJobs loaded, std::uint64_t batch, Now now)
   Parked& parked = node.mapped();
   if (std::holds_alternative<protocol::Replay>(parked.command.message))
     return replay_loaded(core, std::move(parked.command), std::move(loaded), now);
-  const bool is_cancel = std::holds_alternative<protocol::Cancel>(parked.command.message);
-  if (!is_cancel && !std::holds_alternative<protocol::Redrive>(parked.command.message))
+  if (!std::holds_alternative<protocol::Cancel>(parked.command.message) &&
+      !std::holds_alternative<protocol::Redrive>(parked.command.message))
     return on_loaded_settlement(core, std::move(parked), loaded, now);
+  parked.absent.insert(parked.asked.begin(), parked.asked.end());
+  for (const JobRecord& record : loaded.jobs) parked.absent.erase(record.id);
   adopt_visitors(core, loaded, batch);
-  if (is_cancel) {
-    cancel_known(core, parked.command, now);
-  } else {
-    redrive_known(core, parked.command, now);
-  }
+  run_by_id(core, std::move(parked), now);
 }
 
 void prune_if_due(Core& core, Now now) {

@@ -30,6 +30,8 @@ class CommitPort {
   virtual ~CommitPort() = default;
   /// Never blocks: the front keeps at most two under way.
   virtual void submit(CommitTask task) = 0;
+  /// What the store may still write, as of its last commit or second. Any time.
+  [[nodiscard]] virtual std::uint64_t free_bytes() const = 0;
   /// What is finished, in the order of submission. Throws what the store threw: the broker ends.
   virtual std::vector<CommitDone> take_done() = 0;
 };

@@ -10,9 +10,17 @@ namespace millrace::broker {
 namespace {
 
 bool good_name(Core& core, const Received& command, const std::string& name) {
-  if (is_name(name)) return true;
-  core.refuse(command, ErrorCode::bad_request,
-              fmt::format("queue `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", name));
+  const std::uint64_t limit = core.options.limits.lanes_max;
+  if (!is_name(name)) {
+    core.refuse(command, ErrorCode::bad_request,
+                fmt::format("queue `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", name));
+  } else if (!core.queues.contains(name) && core.queues.size() >= limit) {
+    core.refuse(command, ErrorCode::too_large,
+                fmt::format("the broker knows {} queues, its limit is {} (lanes_max)",
+                            core.queues.size(), limit));
+  } else {
+    return true;
+  }
   return false;
 }
 
@@ -95,7 +103,8 @@ void on_close(Core& core, Session& session, Received& command, const protocol::C
   if (!good_name(core, command, close.queue)) return;
   Queue& queue = core.queue(close.queue);
   const bool current = close.generation == 0 || close.generation == queue.row.generation;
-  if (current && queue.row.state == QueueState::open) {
+  // With a generation it only asks to be told: the queue may have been opened again meanwhile.
+  if (close.generation == 0 && queue.row.state == QueueState::open) {
     queue.row.state = QueueState::closed;
     core.touch(queue);
     check_drained(core, queue);
@@ -105,7 +114,7 @@ void on_close(Core& core, Session& session, Received& command, const protocol::C
   if (!current || queue.row.state == QueueState::drained) {
     const std::uint64_t generation = current ? queue.row.generation : close.generation;
     core.reply(command.from, 0, protocol::Drained{{{close.queue, generation}}, "drained"});
-  } else {
+  } else if (queue.row.state == QueueState::closed) {
     const std::pair closer{session.id, queue.row.generation};
     if (std::find(queue.closers.begin(), queue.closers.end(), closer) == queue.closers.end())
       queue.closers.push_back(closer);
@@ -161,7 +170,7 @@ void on_stats(Core& core, Received& command, const protocol::Stats& stats, Now n
                           .epoch = core.epoch,
                           .started_at = core.started_at,
                           .now = now.utc,
-                          .storage_full = core.storage_full,
+                          .storage_full = core.space != Space::plenty,
                           .producers = 0,
                           .jobs_in_memory = core.jobs.size(),
                           .queues = {},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "broker/engine/core.h"
 
@@ -26,10 +27,13 @@ void bind(Core& core, Session& session, ConnectionId connection, Now now) {
   if (session.connection != connection) {
     unbind(core, session);
     // What was sent on the old connection may be lost: watches begin again from the peer's cursor,
-    // and a worker tells what it holds before it gets more.
+    // and a worker that was told to leave is told again.
     drop_watches(core, session);
-    session.resuming = !session.leases.empty();
+    session.told_to_leave = false;
   }
+  // A worker tells what it holds before it gets more: a RESUME that was on its way when something
+  // was delivered would give that back while it runs.
+  session.resuming = session.role == protocol::Role::worker;
   const auto previous = core.connections.find(connection);
   if (previous != core.connections.end() && previous->second != &session)
     previous->second->connection = {};
@@ -55,7 +59,6 @@ Session& new_session(Core& core, const protocol::Hello& hello, Now now) {
   for (const auto& [id, row] : core.orphan_workers)
     if (row.session == hello.session) session.row.id = id;
   if (!session.row.id) session.row.id = core.last_worker = WorkerId{core.last_worker.value + 1};
-  session.resuming = true;
   core.effects.writes.workers.push_back(session.row);
   return session;
 }
@@ -76,12 +79,20 @@ protocol::Welcome welcome(const Core& core, bool known, Now now) {
           .leases_max = limits.leases_per_worker_max};
 }
 
-std::optional<std::string> check_offer(const protocol::Offer& offer) {
+std::optional<std::string> check_offer(const Core& core, const protocol::Offer& offer) {
   if (offer.queues.empty() || offer.queues.size() > kOfferedQueuesMax)
     return fmt::format("an offer names 1 to {} queues", kOfferedQueuesMax);
   for (const std::string& name : offer.queues)
     if (!is_name(name))
       return fmt::format("queue `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", name);
+  const std::uint64_t limit = core.options.limits.lanes_max;
+  if (core.queues.size() + offer.queues.size() > limit) {
+    const auto known = [&](const std::string& name) { return core.queues.contains(name); };
+    const auto fresh = std::count_if(offer.queues.begin(), offer.queues.end(), std::not_fn(known));
+    if (core.queues.size() + static_cast<std::size_t>(fresh) > limit)
+      return fmt::format("the broker knows {} queues, its limit is {} (lanes_max)",
+                         core.queues.size(), limit);
+  }
   for (const auto& [pool, slots] : offer.pools)
     if (!is_name(pool) || slots < 1 || slots > kPoolSlotsMax)
       return fmt::format("pool `{:.80}` needs 1 to {} slots", pool, kPoolSlotsMax);
@@ -108,6 +119,8 @@ void end_session(Core& core, Session& session, Now now, EndLease end_lease) {
   }
   drop_watches(core, session);
   drop_owner(core, session.id);
+  for (auto& [name, queue] : core.queues)
+    std::erase_if(queue.closers, [&](const auto& closer) { return closer.first == session.id; });
   if (session.role == protocol::Role::worker) {
     session.row.left_at = now.utc;
     core.effects.writes.workers.push_back(session.row);
@@ -122,7 +135,8 @@ bool keep_lease(Core& core, Session& session, const protocol::HeldLease& held, N
   const auto found = core.leases.find(held.lease);
   if (found == core.leases.end()) return false;
   Job& job = *core.find_job(found->second);
-  if (job.session == nullptr) {
+  const bool from_before_restart = job.session == nullptr;
+  if (from_before_restart) {
     if (job.status.worker != session.row.id) return false;
     core.orphans.erase({job.status.worker, held.lease});
     job.session = &session;
@@ -135,7 +149,7 @@ bool keep_lease(Core& core, Session& session, const protocol::HeldLease& held, N
   } else if (job.session != &session) {
     return false;
   }
-  if (held.started && !job.started) {
+  if (held.started && (!job.started || from_before_restart)) {
     job.started = true;
     job.started_at = now.mono - std::clamp(held.elapsed, Duration{0}, kDurationMax);
     job.status.started_at = now.utc - (now.mono - job.started_at);
@@ -185,7 +199,7 @@ void on_hello(Core& core, Received& command, const protocol::Hello& hello, Now n
 void on_offer(Core& core, Session& session, Received& command, protocol::Offer& offer, Now now) {
   if (session.role != protocol::Role::worker)
     return core.refuse(command, ErrorCode::not_allowed, "only a worker may offer");
-  if (const auto wrong = check_offer(offer))
+  if (const auto wrong = check_offer(core, offer))
     return core.refuse(command, ErrorCode::bad_request, *wrong);
   withdraw_offer(core, session);
   std::sort(offer.queues.begin(), offer.queues.end());
@@ -198,6 +212,7 @@ void on_offer(Core& core, Session& session, Received& command, protocol::Offer& 
     pool.slots = slots;
   }
   ++core.offers;
+  session.told_to_leave = false;  // it would not offer if it had heard of it
   core.dispatch_wanted = core.leave_checks = true;
   session.seen_at = now.utc;
 }
@@ -263,8 +278,12 @@ void on_bye(Core& core, Session& session, Now now) {
 
 void lose_silent_sessions(Core& core, Now now) {
   std::vector<SessionId> lost;
-  for (const auto& [id, session] : core.sessions)
-    if (now.mono - session.heard_at > core.options.lost_after) lost.push_back(id);
+  for (const auto& [id, session] : core.sessions) {
+    // A producer holds nothing that others wait for, only its unsealed batches: it has longer.
+    const bool worker = session.role == protocol::Role::worker;
+    const Duration patience = worker ? core.options.lost_after : core.options.resume_grace;
+    if (now.mono - session.heard_at > patience) lost.push_back(id);
+  }
   for (const SessionId& id : lost)
     end_session(core, core.sessions.at(id), now,
                 [&](JobId job_id, Job& job) { lose_lease(core, job_id, job, now); });

@@ -83,11 +83,10 @@ void settle(Core& core, JobId id, Job& job, protocol::Outcome&, protocol::Releas
 }
 
 /// What a lease that is not open any more was: nothing when only the store can tell.
-std::optional<ItemStatus> late_status(const Core& core, const Session& session, LeaseId lease) {
+std::optional<ItemStatus> late_status(const Session& session, LeaseId lease) {
   const auto closed = session.closed_leases.find(lease);
-  if (closed != session.closed_leases.end()) return closed->second;
-  if (lease.value >> 40 == core.epoch) return ItemStatus::stale;
-  return std::nullopt;
+  if (closed == session.closed_leases.end()) return std::nullopt;
+  return closed->second;
 }
 
 }  // namespace
@@ -98,6 +97,8 @@ void close_lease(Core& core, JobId id, Job& job, ItemStatus later) {
   core.timeouts.erase({job.started_at + job.spec.timeout + kHeartbeat, id});
   core.start_writes.erase({job.started_at + kStartedWrittenAfter, id});
   if (Session* session = job.session) {
+    if (session->leases.size() == core.options.limits.leases_per_worker_max)
+      core.dispatch_wanted = true;  // it had no room; its credit may be there
     session->leases.erase(lease);
     session->leases_hash ^= protocol::lease_hash(lease);
     const auto pool = session->pools.find(job.pool);
@@ -182,7 +183,7 @@ void on_settle(Core& core, Session& session, Received command, Now now) {
     if (own) {
       settle(core, open->second, *job, items[i], static_cast<Verb*>(nullptr), now);
       settled.statuses.push_back(ItemStatus::ok);
-    } else if (const auto status = late_status(core, session, lease); status || job != nullptr) {
+    } else if (const auto status = late_status(session, lease); status || job != nullptr) {
       settled.statuses.push_back(status.value_or(ItemStatus::stale));
     } else {
       parked.unknown.push_back(i);
@@ -192,7 +193,7 @@ void on_settle(Core& core, Session& session, Received command, Now now) {
   }
   if (parked.unknown.empty())
     return core.reply(command.from, command.correlation, std::move(settled));
-  // Leases of an earlier epoch: the job's row tells whether this outcome was the one recorded.
+  // Leases of an earlier session or epoch: the job's row tells whether this outcome was recorded.
   wanted.ticket = ++core.last_ticket;
   parked.statuses = std::move(settled.statuses);
   parked.command = std::move(command);
@@ -255,26 +256,19 @@ void write_starts(Core& core, Now now) {
 }
 
 void on_undelivered(Core& core, Undelivered undelivered, Now now) {
-  const auto connection = core.connections.find(undelivered.reply.to);
-  if (auto* jobs = std::get_if<protocol::Jobs>(&undelivered.reply.message)) {
+  const Reply& reply = undelivered.reply;
+  if (const auto* jobs = std::get_if<protocol::Jobs>(&reply.message)) {
     for (const protocol::Delivery& item : jobs->items) {
       const auto open = core.leases.find(item.lease);
-      if (open == core.leases.end()) continue;
-      Job& job = *core.find_job(open->second);
-      if (job.session != nullptr) job.session->resuming = true;
-      give_back(core, open->second, job, now);
+      if (open != core.leases.end()) give_back(core, open->second, *core.find_job(open->second), now);
     }
   }
+  // The peer is gone, or reads too slowly to be kept: its next message is answered `no_session`, and
+  // it says HELLO, tells what it holds and sends again what was never answered.
+  const auto connection = core.connections.find(reply.to);
   if (connection == core.connections.end()) return;
-  // The numbers of what was lost are used up: the worker must tell where it stands.
-  Session& session = *connection->second;
-  if (std::holds_alternative<protocol::Results>(undelivered.reply.message)) {
-    const BatchId batch = std::get<protocol::Results>(undelivered.reply.message).batch;
-    const auto watch = session.watches.find(batch);
-    if (watch != session.watches.end()) watch->second.broken = true;
-  } else if (std::holds_alternative<protocol::Jobs>(undelivered.reply.message)) {
-    core.reply(session.connection, 0, protocol::ResumeWanted{});
-  }
+  connection->second->connection = {};
+  core.connections.erase(connection);
 }
 
 }  // namespace millrace::broker

@@ -126,12 +126,14 @@ void run_due_jobs(Core& core, Now now) {
 void follow_wall_clock(Core& core, Now now) {
   const Duration offset = now.utc.time_since_epoch() - now.mono.time_since_epoch();
   const Duration jump = offset - core.wall_offset;
+  if (std::chrono::abs(jump) < Duration{1000}) return;  // small steps add up until they count
   core.wall_offset = offset;
-  if (std::chrono::abs(jump) < Duration{1000}) return;
-  // Jobs given a time of day follow the clock; delays and back-offs run on as they were.
+  // Jobs that wait for a time of day follow the clock; delays and back-offs run on as they were.
   std::vector<JobId> absolute;
-  for (const auto& [due, id] : core.due)
-    if (core.find_job(id)->spec.absolute) absolute.push_back(id);
+  for (const auto& [due, id] : core.due) {
+    const Job& job = *core.find_job(id);
+    if (job.spec.absolute && job.status.attempts == 0) absolute.push_back(id);
+  }
   for (JobId id : absolute) {
     Job& job = *core.find_job(id);
     core.due.erase({job.due, id});

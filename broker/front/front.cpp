@@ -8,6 +8,8 @@
 
 #include "common/protocol/codec.h"
 #include "common/util/clock.h"
+#include "common/util/log.h"
+#include "common/util/parse.h"
 #include "common/util/thread.h"
 
 namespace millrace::broker {
@@ -36,13 +38,13 @@ void fill_payloads(std::vector<Reply>& replies, const std::vector<JobId>& ids,
 }  // namespace
 
 Front::Front(std::unique_ptr<Router> router, Engine engine, CommitPort& commits, ReadPort& reads,
-             Signals& signals, const Limits& limits)
+             Signals& signals, Options options)
     : router_(std::move(router)),
       engine_(std::move(engine)),
       commits_(commits),
       reads_(reads),
       signals_(signals),
-      limits_(limits) {}
+      options_(std::move(options)) {}
 
 void Front::run() {
   name_thread("mr-front");
@@ -52,11 +54,8 @@ void Front::run() {
     const bool stopping = signals_.stop;
     front_take_done(now);
     front_take_reads(now);
+    front_check_space(now);
     if (!stopping) front_receive(now);
-    if (storage_full_ != signals_.storage_full) {
-      storage_full_ = signals_.storage_full;
-      engine_.step(SpaceChanged{storage_full_}, now);
-    }
     engine_.tick(now, inbox_empty_);
     front_send(engine_.take_replies_now(), now);
     if (in_flight_.size() < kInFlightMax) front_take_effects(now);
@@ -93,6 +92,26 @@ void Front::front_take_reads(Now now) {
   }
 }
 
+void Front::front_check_space(Now now) {
+  const std::uint64_t free = commits_.free_bytes();
+  const std::uint64_t wanted = options_.min_free_bytes;
+  // An eighth more before it counts as better, so that it does not change with every commit.
+  const auto below = [&](std::uint64_t bytes, Space level) {
+    return free < (space_ >= level ? bytes + bytes / 8 : bytes);
+  };
+  const Space space = below(wanted / 2, Space::critical) ? Space::critical
+                      : below(wanted, Space::low)        ? Space::low
+                                                         : Space::plenty;
+  if (space == space_) return;
+  space_ = space;
+  engine_.step(SpaceChanged{space}, now);
+  if (space == Space::plenty) return log::info("there is space again: new jobs are accepted");
+  log::error("{} free for the database, below {}--min-free {}: new jobs are refused{}",
+             format_size(free), space == Space::critical ? "half of " : "", format_size(wanted),
+             space == Space::critical ? " and no more are handed out; free some space"
+                                      : ", queued ones run on");
+}
+
 void Front::front_receive(Now now) {
   for (int i = 0; i < kReceiveMax; ++i) {
     auto frame = router_->receive();
@@ -110,7 +129,7 @@ void Front::front_receive_one(Router::Frame frame, Now now) {
   if (!envelope)
     return front_refuse(frame.from, envelope.error().correlation, envelope.error().error);
   if (std::holds_alternative<protocol::Enqueue>(envelope->message)) {
-    if (in_flight_bytes_ + gathering_bytes_ > limits_.parked_bytes_max)
+    if (in_flight_bytes_ + gathering_bytes_ > options_.limits.parked_bytes_max)
       return front_refuse(frame.from, envelope->correlation,
                           {ErrorCode::busy,
                            fmt::format("{} bytes wait for the disk (parked_bytes_max)",

@@ -21,13 +21,16 @@ class Front {
  public:
   /// What the threads and the program tell it from outside; the only part other threads touch.
   struct Signals {
-    Wakeup wakeup;  ///< something is done, or one of these changed
+    Wakeup wakeup;  ///< something is done, or `stop` was set
     std::atomic<bool> stop{false};
-    std::atomic<bool> storage_full{false};
+  };
+  struct Options {
+    Limits limits;
+    std::uint64_t min_free_bytes = 0;
   };
 
   Front(std::unique_ptr<Router> router, Engine engine, CommitPort& commits, ReadPort& reads,
-        Signals& signals, const Limits& limits);
+        Signals& signals, Options options);
 
   /// Serves until `stop` is set and everything decided is on disk and told. Throws what a port
   /// threw; nothing is acknowledged after that.
@@ -45,6 +48,7 @@ class Front {
 
   void front_take_done(Now now);
   void front_take_reads(Now now);
+  void front_check_space(Now now);
   void front_receive(Now now);
   void front_receive_one(Router::Frame frame, Now now);
   void front_take_effects(Now now);
@@ -57,13 +61,13 @@ class Front {
   CommitPort& commits_;
   ReadPort& reads_;
   Signals& signals_;
-  Limits limits_;
+  Options options_;
   std::deque<InFlight> in_flight_;
   std::uint64_t last_number_ = 0;
   std::size_t gathering_bytes_ = 0;  // of ENQUEUEs since the last batch was taken
   std::size_t in_flight_bytes_ = 0;
   bool inbox_empty_ = true;
-  bool storage_full_ = false;
+  Space space_ = Space::plenty;
   Instant next_tick_ = Instant::min();
 };
 

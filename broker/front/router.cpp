@@ -32,7 +32,7 @@ Result<std::unique_ptr<Router>> Router::bind(const std::string& endpoint) {
     socket->router.bind(endpoint);
   } catch (const zmq::error_t& error) {
     if (error.num() == EADDRINUSE)
-      return fail(ErrorCode::unreachable,
+      return fail(ErrorCode::address_in_use,
                   fmt::format("{} is in use: another broker may be running; choose another --listen "
                               "ENDPOINT, or port * for a free one", endpoint));
     return fail(ErrorCode::bad_request,

@@ -22,7 +22,7 @@ class Router {
     bool one_part = true;  ///< else the message had more parts, which were dropped
   };
 
-  /// Binds. Error: bad_request (no endpoint), unreachable (in use, not permitted).
+  /// Binds. Errors: address_in_use, bad_request (no endpoint, or not permitted).
   static Result<std::unique_ptr<Router>> bind(const std::string& endpoint);
   ~Router();
   Router(const Router&) = delete;

@@ -49,6 +49,7 @@ class MemoryStore final : public Store, public Query {
   void commit(const WriteBatch& batch) override;
   Loaded load(const Load& load) override;
   std::vector<Payload> payloads(std::span<const JobId> ids) override;
+  std::uint64_t free_bytes() override { return disk_full_ ? 0 : std::uint64_t{1} << 40; }
   void maintain() override;
 
   ResultsRead results(const ReadResults& read) override;

@@ -97,7 +97,8 @@ bool Connection::checkpoint(Checkpoint mode) {
   int log_frames = 0;
   int moved_frames = 0;
   const int result = sqlite3_wal_checkpoint_v2(handle_, "main", kind, &log_frames, &moved_frames);
-  if ((result & 0xff) == SQLITE_BUSY) return false;
+  // A reader in the way or a full disk: what is committed stays in the log until later.
+  if ((result & 0xff) == SQLITE_BUSY || (result & 0xff) == SQLITE_FULL) return false;
   if (result != SQLITE_OK) fail(result, "checkpoint");
   if (mode == Checkpoint::truncate) log_pages_ = 0;
   return log_frames == moved_frames;

@@ -18,8 +18,8 @@ std::vector<JobId> unpack(std::string_view bytes) {
   return ids;
 }
 
-/// Takes up to `jobs_max` rows; true when there are no more.
-bool take(sqlite::Rows& rows, std::size_t jobs_max, std::vector<JobRecord>& jobs) {
+/// Takes rows until there are `jobs_max` jobs; true when there are no more.
+bool take(sqlite::Rows rows, std::size_t jobs_max, std::vector<JobRecord>& jobs) {
   while (rows.next()) {
     if (jobs.size() == jobs_max) return false;
     jobs.push_back(read_job(rows, PayloadRead::small));
@@ -31,16 +31,24 @@ bool take(sqlite::Rows& rows, std::size_t jobs_max, std::vector<JobRecord>& jobs
 
 Loaded SqliteStore::answer(const LoadReady& load) {
   LoadedReady loaded{.lane = load.lane, .jobs = {}};
-  auto rows =
-      statements_->load_ready.run(load.lane, load.after_priority, load.after_id, load.jobs_max + 1);
-  loaded.end = take(rows, load.jobs_max, loaded.jobs);
+  const std::size_t rows_max = load.jobs_max + 1;  // one more tells whether that is the end
+  Statements& s = *statements_;
+  loaded.end =
+      take(s.load_ready_same.run(load.lane, load.after_priority, load.after_id, rows_max),
+           load.jobs_max, loaded.jobs) &&
+      take(s.load_ready_above.run(load.lane, load.after_priority, rows_max - loaded.jobs.size()),
+           load.jobs_max, loaded.jobs);
   return loaded;
 }
 
 Loaded SqliteStore::answer(const LoadScheduled& load) {
   LoadedScheduled loaded;
-  auto rows = statements_->load_scheduled.run(load.after_run_at, load.after_id, load.jobs_max + 1);
-  loaded.end = take(rows, load.jobs_max, loaded.jobs);
+  const std::size_t rows_max = load.jobs_max + 1;
+  Statements& s = *statements_;
+  loaded.end = take(s.load_scheduled_same.run(load.after_run_at, load.after_id, rows_max),
+                    load.jobs_max, loaded.jobs) &&
+               take(s.load_scheduled_above.run(load.after_run_at, rows_max - loaded.jobs.size()),
+                    load.jobs_max, loaded.jobs);
   return loaded;
 }
 

@@ -21,6 +21,7 @@ std::vector<LaneDelta> deltas_of(const std::vector<Ended>& jobs) {
   std::map<LaneId, StateDeltas> lanes;
   for (const Ended& job : jobs) --lanes[job.lane].at(static_cast<std::size_t>(job.state));
   std::vector<LaneDelta> deltas;
+  deltas.reserve(lanes.size());
   for (const auto& [lane, changes] : lanes) deltas.push_back({lane, changes});
   return deltas;
 }

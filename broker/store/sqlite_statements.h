@@ -64,15 +64,22 @@ struct SqliteStore::Statements {
       "INSERT INTO attempt (job, attempt, worker, started_at, finished_at, outcome, error) "
       "VALUES (?, ?, ?, ?, ?, ?, ?)"};
 
-  // ---- loads
-  sqlite::Statement load_ready{
+  // ---- loads: a range over (priority, id) takes two statements, because SQLite uses only the
+  // first column of such a pair when the second one is the rowid
+  sqlite::Statement load_ready_same{
       connection, MR_JOB_SMALL
-      "INDEXED BY job_ready WHERE state = 2 AND lane = ?1 AND (priority, id) > (?2, ?3) "
-      "ORDER BY priority, id LIMIT ?4"};
-  sqlite::Statement load_scheduled{
+      "INDEXED BY job_ready WHERE state = 2 AND lane = ? AND priority = ? AND id > ? "
+      "ORDER BY id LIMIT ?"};
+  sqlite::Statement load_ready_above{
       connection, MR_JOB_SMALL
-      "INDEXED BY job_scheduled WHERE state = 1 AND (run_at, id) > (?1, ?2) "
-      "ORDER BY run_at, id LIMIT ?3"};
+      "INDEXED BY job_ready WHERE state = 2 AND lane = ? AND priority > ? "
+      "ORDER BY priority, id LIMIT ?"};
+  sqlite::Statement load_scheduled_same{
+      connection, MR_JOB_SMALL
+      "INDEXED BY job_scheduled WHERE state = 1 AND run_at = ? AND id > ? ORDER BY id LIMIT ?"};
+  sqlite::Statement load_scheduled_above{
+      connection, MR_JOB_SMALL
+      "INDEXED BY job_scheduled WHERE state = 1 AND run_at > ? ORDER BY run_at, id LIMIT ?"};
   sqlite::Statement load_leased{
       connection, MR_JOB_SMALL "INDEXED BY job_leased WHERE state = 3 ORDER BY lease"};
   sqlite::Statement load_job{connection, MR_JOB_SMALL "WHERE id = ?"};

@@ -3,6 +3,10 @@
 #include "broker/store/sqlite_store.h"
 
 #include <fmt/format.h>
+#include <sys/statvfs.h>
+
+#include <filesystem>
+#include <limits>
 
 #include "broker/store/schema.h"
 #include "broker/store/sqlite_settings.h"
@@ -105,6 +109,16 @@ void SqliteStore::maintain() {
   });
 }
 
+std::uint64_t SqliteStore::free_bytes() {
+  const auto folder = std::filesystem::path(path_).parent_path();
+  struct statvfs info {};
+  if (statvfs(folder.c_str(), &info) != 0) return std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t free = static_cast<std::uint64_t>(info.f_bavail) * info.f_frsize;
+  const std::uint64_t pages = connection_.log_pages();
+  const std::uint64_t wanted = pages == log_pages_moved_ ? 0 : pages * kPageBytes;
+  return free > wanted ? free - wanted : 0;
+}
+
 void SqliteStore::manage_log(Instant now) {
   const std::uint64_t bytes = log_bytes();
   if (bytes < options_.log_passive_bytes || now < next_checkpoint_) return;
@@ -116,7 +130,7 @@ void SqliteStore::manage_log(Instant now) {
   if (bytes >= options_.log_truncate_bytes) mode = sqlite::Checkpoint::truncate;
   bool complete = false;
   connection_.wait_for_locks(Duration{0});
-  with_space([&] { complete = connection_.checkpoint(mode); });
+  complete = connection_.checkpoint(mode);
   connection_.wait_for_locks(kLockWait);
   if (complete)
     log_pages_moved_ = connection_.log_pages();

@@ -50,6 +50,7 @@ class SqliteStore final : public Store {
   void commit(const WriteBatch& batch) override;
   Loaded load(const Load& load) override;
   std::vector<Payload> payloads(std::span<const JobId> ids) override;
+  std::uint64_t free_bytes() override;
   void maintain() override;
 
   /// Length of the write-ahead log.

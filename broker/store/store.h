@@ -46,6 +46,10 @@ class Store {
   /// Payloads of jobs, in the order of `ids`; every id must exist.
   virtual std::vector<Payload> payloads(std::span<const JobId> ids) = 0;
 
+  /// What may still be written: the file system's free space, less what moving the log into the
+  /// file may take. UINT64_MAX when nobody knows. Cheap.
+  virtual std::uint64_t free_bytes() = 0;
+
   /// Housekeeping between commits (checkpoints, is the file still ours?). Cheap when nothing is
   /// due.
   virtual void maintain() = 0;

@@ -106,7 +106,7 @@ FileLock::FileLock(const std::string& database) {
     const ssize_t got = ::pread(fd_, holder.data(), holder.size() - 1, 0);
     ::close(fd_);
     std::string pid(holder.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
-    pid.erase(pid.find_last_not_of("\n") + 1);
+    pid.erase(pid.find_last_not_of('\n') + 1);
     throw StoreError(ErrorCode::store_locked,
                      fmt::format("another broker{} has `{}` open",
                                  pid.empty() ? "" : fmt::format(" (pid {})", pid), database));

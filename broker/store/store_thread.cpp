@@ -44,6 +44,7 @@ void StoreThread::run(const Make& make) {
   try {
     const std::unique_ptr<Store> store = make();
     snapshot_ = store->start();
+    free_bytes_ = store->free_bytes();
     {
       Lock lock(mutex_);
       is_started_ = true;
@@ -68,11 +69,13 @@ void StoreThread::serve(Store& store) {
       if (!task->writes.empty()) store.commit(task->writes);
       for (const Load& load : task->loads) done.loaded.push_back(store.load(load));
       if (!task->payloads.empty()) done.payloads = store.payloads(task->payloads);
+      free_bytes_ = store.free_bytes();
       finish(std::move(done));
     } else if (tasks_.closed()) {
       return;
     }
     store.maintain();
+    if (!task) free_bytes_ = store.free_bytes();
   }
 }
 

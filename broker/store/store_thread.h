@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <exception>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <thread>
 #include <vector>
@@ -28,6 +30,7 @@ class StoreThread final : public CommitPort {
   [[nodiscard]] Snapshot take_snapshot() { return std::move(snapshot_); }
 
   void submit(CommitTask task) override;
+  [[nodiscard]] std::uint64_t free_bytes() const override { return free_bytes_; }
   std::vector<CommitDone> take_done() override;
 
  private:
@@ -43,6 +46,7 @@ class StoreThread final : public CommitPort {
   std::vector<CommitDone> done_ MR_GUARDED_BY(mutex_);
   std::exception_ptr failure_ MR_GUARDED_BY(mutex_);
   Snapshot snapshot_;
+  std::atomic<std::uint64_t> free_bytes_{std::numeric_limits<std::uint64_t>::max()};
   std::jthread thread_;
 };
 

@@ -42,8 +42,9 @@ Peer::Peer(PeerOptions options)
   try {
     socket_->dealer.connect(options_.endpoint);
   } catch (const zmq::error_t& error) {
-    throw std::runtime_error(fmt::format("`{}` is no endpoint ({}): use tcp://HOST:PORT or ipc://PATH",
-                                         options_.endpoint, error.what()));
+    throw std::runtime_error(
+        fmt::format("`{}` is no endpoint ({}): use tcp://HOST:PORT or ipc://PATH",
+                    options_.endpoint, error.what()));
   }
   say_hello(heard_at_);
 }
@@ -59,7 +60,7 @@ std::uint64_t Peer::request(protocol::Message message) {
 
 void Peer::forget(std::uint64_t correlation) { pending_.erase(correlation); }
 
-void Peer::tell(protocol::Message message) {
+void Peer::tell(const protocol::Message& message) {
   if (connected_) send(0, message);
 }
 
@@ -92,8 +93,9 @@ std::vector<Event> Peer::poll(Duration timeout, std::span<const int> wake_fds) {
   if (events.empty()) {
     std::vector<zmq::pollitem_t> items{{socket_->dealer.handle(), 0, ZMQ_POLLIN, 0}};
     for (int fd : wake_fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
-    const Duration until_beat = std::max(Duration{0}, beat_at_ + kHeartbeat - before);
-    zmq::poll(items, std::min(timeout, std::min(until_beat, kHelloAgainAfter)));
+    // Without a session there is no beat, only the next HELLO.
+    const Instant next_sign = connected_ ? beat_at_ + welcome_.heartbeat : hello_at_ + kHelloAgainAfter;
+    zmq::poll(items, std::clamp(next_sign - before, Duration{0}, timeout));
   }
   const Instant now = read_clocks().mono;
   receive_all(events, now);
@@ -154,13 +156,13 @@ void Peer::handle_error(std::uint64_t correlation, protocol::ErrorReply error,
 }
 
 void Peer::keep_alive(std::vector<Event>& events, Instant now) {
-  if (connected_ && now - heard_at_ > kPeerLostAfter) {
+  if (connected_ && now - heard_at_ > welcome_.lost_after) {
     connected_ = false;
     silent_since_ = heard_at_;
     events.emplace_back(Lost{});
   }
   if (!connected_ && now - hello_at_ >= kHelloAgainAfter) say_hello(now);
-  if (connected_ && now - beat_at_ >= kHeartbeat) {
+  if (connected_ && now - beat_at_ >= welcome_.heartbeat) {
     beat_at_ = now;
     send(0, heartbeat_);
   }

@@ -57,7 +57,7 @@ class Peer {
   /// Stops sending a request again; a late reply is dropped.
   void forget(std::uint64_t correlation);
   /// Sends without asking for a reply. Lost when there is no session just now.
-  void tell(protocol::Message message);
+  void tell(const protocol::Message& message);
   /// What the next heartbeats carry (a worker's credit and held leases).
   void set_heartbeat(protocol::Heartbeat heartbeat) { heartbeat_ = std::move(heartbeat); }
 

@@ -60,7 +60,7 @@ struct Welcome {
   std::uint64_t leases_max = 0;
   void visit(auto& v) {
     v("version", version), v("broker", broker), v("epoch", epoch), v("known", known);
-    v("now_ms", now), v("heartbeat_ms", heartbeat), v("lost_after_ms", lost_after);
+    v("now", now), v("heartbeat_ms", heartbeat), v("lost_after_ms", lost_after);
     v("payload_bytes_max", payload_bytes_max), v("result_bytes_max", result_bytes_max);
     v("enqueue_jobs_max", enqueue_jobs_max), v("enqueue_bytes_max", enqueue_bytes_max);
     v("leases_max", leases_max);
@@ -114,7 +114,7 @@ struct NewJob {
   std::string unique_key;      ///< reserved; refused with bad_request by this version
   void visit(auto& v) {
     v("kind", kind), v("payload", payload), v("priority", priority);
-    v("max_attempts", max_attempts), v("delay_ms", delay), v("run_at_ms", run_at);
+    v("max_attempts", max_attempts), v("delay_ms", delay), v("run_at", run_at);
     v("timeout_ms", timeout), v("backoff_ms", backoff), v("unique_key", unique_key);
   }
 };
@@ -250,7 +250,8 @@ struct HeldLease {
   }
 };
 
-/// Every lease the worker holds: waiting, running and unsettled. `done` sends more in a next part.
+/// Every lease the worker holds: waiting, running and unsettled. Required after every OFFER that
+/// follows a HELLO, also when empty: nothing is delivered before it.
 struct Resume {
   static constexpr int kType = 30;
   std::vector<HeldLease> leases;
@@ -336,7 +337,9 @@ struct Close {
   static constexpr int kType = 50;
   std::string queue;
   bool wait = false;             ///< also send DRAINED when it is drained
-  std::uint64_t generation = 0;  ///< only if this is the current one (a resend); 0: any
+  /// 0 closes. With the generation that an earlier reply named nothing is closed: it only asks to
+  /// be told when that generation is drained (after a reconnect).
+  std::uint64_t generation = 0;
   void visit(auto& v) { v("queue", queue), v("wait", wait), v("generation", generation); }
 };
 
@@ -478,7 +481,7 @@ struct JobFilter {
   bool ended = false;  ///< only ended jobs
   void visit(auto& v) {
     v("ids", ids), v("batch", batch), v("states", states), v("queue", queue), v("kind", kind);
-    v("since_ms", since), v("until_ms", until), v("ended", ended);
+    v("since", since), v("until", until), v("ended", ended);
   }
 };
 
@@ -505,7 +508,7 @@ struct JobInfo {
   std::string queue;
   std::string kind;
   JobState state = JobState::ready;
-  int priority = 0;
+  int priority = kPriorityDefault;
   Payload payload;
   Payload result;
   std::string error;

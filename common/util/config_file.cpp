@@ -43,8 +43,8 @@ class Flattener {
       std::string name = prefix + std::string(key.str());
       std::replace(name.begin(), name.end(), '-', '_');
       const std::string place = fmt::format("{}:{}", path_, key.source().begin.line);
-      const Status done = node.is_table() ? this->table(*node.as_table(), name + ".")
-                                          : value(node, {name, {}, node.is_array(), place});
+      Status done = node.is_table() ? this->table(*node.as_table(), name + ".")
+                                    : value(node, {name, {}, node.is_array(), place});
       if (!done) return done;
     }
     return {};

@@ -18,7 +18,8 @@ namespace millrace {
 /// `cpu.max` of version 2, `QUOTA PERIOD` in µs: CPUs, or nothing for `max` or unreadable text.
 [[nodiscard]] std::optional<double> parse_cpu_max(std::string_view text);
 /// `cpu.cfs_quota_us` and `cpu.cfs_period_us` of version 1; a quota of -1 is none.
-[[nodiscard]] std::optional<double> parse_cfs_quota(std::string_view quota, std::string_view period);
+[[nodiscard]] std::optional<double> parse_cfs_quota(std::string_view quota,
+                                                    std::string_view period);
 
 /// Where a process stands in each hierarchy, from /proc/self/cgroup; empty: not in it.
 struct CgroupPaths {

@@ -178,7 +178,7 @@ OptionParser::OptionParser(std::string program, std::string description)
 
 OptionParser::~OptionParser() = default;
 
-void OptionParser::add_target(CLI::App& command, std::string name, Target target,
+void OptionParser::add_target(CLI::App& command, const std::string& name, Target target,
                               const std::string& help) {
   CLI::Option* flag = nullptr;
   if (std::holds_alternative<bool*>(target)) {
@@ -196,11 +196,10 @@ void OptionParser::add_target(CLI::App& command, std::string name, Target target
   std::string key = key_prefix(&command) + name;
   std::replace(key.begin(), key.end(), '-', '_');
   std::string variable = variable_name(name);
-  entries_.push_back(
-      {std::move(name), std::move(key), std::move(variable), target, &command, flag});
+  entries_.push_back({name, std::move(key), std::move(variable), target, &command, flag});
 }
 
-void OptionParser::add_config_only(std::string key, std::uint64_t& target) {
+void OptionParser::add_config_only(const std::string& key, std::uint64_t& target) {
   std::string variable = variable_name(key);
   entries_.push_back({key, key, std::move(variable), Limit{&target}, app_.get(), nullptr});
 }

@@ -14,7 +14,7 @@
 #include "common/types.h"
 
 // Whoever defines commands or positional arguments includes <CLI/CLI.hpp>, in a source file.
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): theirs
 class App;
 class Option;
 }  // namespace CLI
@@ -52,17 +52,17 @@ class OptionParser {
   /// `name` without dashes. The current value of `target` is shown as the default; a bool is a flag
   /// that takes no value.
   template <class T>
-  void add(std::string name, T& target, const std::string& help) {
-    add_target(*app_, std::move(name), &target, help);
+  void add(const std::string& name, T& target, const std::string& help) {
+    add_target(*app_, name, &target, help);
   }
   /// An option of one command. Global options work before and after the command.
   template <class T>
-  void add(CLI::App& command, std::string name, T& target, const std::string& help) {
-    add_target(command, std::move(name), &target, help);
+  void add(CLI::App& command, const std::string& name, T& target, const std::string& help) {
+    add_target(command, name, &target, help);
   }
   /// A number or size that has no flag, only a key such as `limits.payload_bytes_max` and the
   /// variable MILLRACE_LIMITS_PAYLOAD_BYTES_MAX.
-  void add_config_only(std::string key, std::uint64_t& target);
+  void add_config_only(const std::string& key, std::uint64_t& target);
 
   /// Returns an exit code when the program should end now: 0 after help and version, 64 for wrong
   /// usage, 78 for a wrong configuration file or variable; what is wrong stands on stderr.
@@ -78,7 +78,8 @@ class OptionParser {
     CLI::Option* flag = nullptr;  // none: configuration only
   };
 
-  void add_target(CLI::App& command, std::string name, Target target, const std::string& help);
+  void add_target(CLI::App& command, const std::string& name, Target target,
+                  const std::string& help);
   [[nodiscard]] Status apply_flags() const;
   [[nodiscard]] Status apply_environment() const;
   [[nodiscard]] Status apply_file() const;

@@ -24,7 +24,7 @@ constexpr std::array<Unit, 5> kDurationUnits{{{"ms", 1},
                                               {"s", kMsPerSecond},
                                               {"m", 60 * kMsPerSecond},
                                               {"h", 3600 * kMsPerSecond},
-                                              {"d", 24 * 3600 * kMsPerSecond}}};
+                                              {"d", 24 * (3600 * kMsPerSecond)}}};
 // In the order in which format_size tries them.
 constexpr std::array<Unit, 10> kSizeUnits{{{"TiB", 1ULL << 40},
                                            {"TB", 1'000'000'000'000},

@@ -27,10 +27,10 @@ namespace millrace::worker {
 [[nodiscard]] Outcome run_primes(JobContext& context);
 
 /// {"url": URL, "method"?: WORD, "timeout_ms"?: N, "redirects"?: N} →
-/// {"status": N, "url": URL as given, "elapsed_ms": N, "error": null}. Any status is a result. Where
-/// there is none the attempt fails with one word: timeout refused reset dns tls redirects protocol
-/// blocked other. When the answer breaks off behind its headers, `error` in the result has the word.
-/// Which addresses may be visited is `guard`'s to say. Made before any thread starts.
+/// {"status": N, "url": URL as given, "elapsed_ms": N, "error": null}. Any status is a result.
+/// Where there is none the attempt fails with one word: timeout refused reset dns tls redirects
+/// protocol blocked other. When the answer breaks off behind its headers, `error` in the result has
+/// the word. Which addresses may be visited is `guard`'s to say. Made before any thread starts.
 [[nodiscard]] Handler make_url_check(NetGuard guard);
 
 [[nodiscard]] Registry builtin_kinds(NetGuard guard);

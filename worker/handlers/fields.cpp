@@ -19,7 +19,8 @@ Fields::Fields(const Payload& payload, const char* example)
     : example_(example), object_(json::object()) {
   if (payload.form == Payload::Form::none) return;
   if (payload.form == Payload::Form::binary) {
-    complain(fmt::format("it is {} opaque bytes, expected JSON such as {}", payload.size(), example));
+    complain(
+        fmt::format("it is {} opaque bytes, expected JSON such as {}", payload.size(), example));
     return;
   }
   json value = json::parse(payload.bytes, nullptr, /*allow_exceptions=*/false);
@@ -38,7 +39,8 @@ void Fields::complain(std::string problem) {
 const json* Fields::find(const char* name, bool needed) {
   const auto found = object_.find(name);
   if (found != object_.end() && !found->is_null()) return &*found;
-  if (needed) complain(fmt::format("`{}` is missing, expected an object such as {}", name, example_));
+  if (needed)
+    complain(fmt::format("`{}` is missing, expected an object such as {}", name, example_));
   return nullptr;
 }
 
@@ -52,11 +54,12 @@ std::int64_t Fields::integer(const char* name, std::int64_t min, std::int64_t ma
                      value->get<std::uint64_t>() <= static_cast<std::uint64_t>(INT64_MAX));
   if (fits && value->get<std::int64_t>() >= min && value->get<std::int64_t>() <= max)
     return value->get<std::int64_t>();
-  complain(fmt::format("{} is {}, it must be an integer of {} … {}", name, shown(*value), min, max));
+  complain(
+      fmt::format("{} is {}, it must be an integer of {} … {}", name, shown(*value), min, max));
   return min;
 }
 
-std::string Fields::text(const char* name, std::optional<std::string> standard) {
+std::string Fields::text(const char* name, const std::optional<std::string>& standard) {
   const json* value = find(name, !standard);
   if (value == nullptr) return standard.value_or("");
   if (value->is_string()) return value->get<std::string>();

@@ -17,10 +17,11 @@ class Fields {
   /// `example` is shown to whoever sent something else. No payload and `null` count as `{}`.
   Fields(const Payload& payload, const char* example);
 
-  /// An integer of min … max. Without it in the payload `standard`, or a problem when there is none.
+  /// An integer of min … max. Without it in the payload `standard`, or a problem when there is
+  /// none.
   std::int64_t integer(const char* name, std::int64_t min, std::int64_t max,
                        std::optional<std::int64_t> standard = {});
-  std::string text(const char* name, std::optional<std::string> standard = {});
+  std::string text(const char* name, const std::optional<std::string>& standard = {});
   bool boolean(const char* name, bool standard);
   /// For rules over several fields.
   void complain(std::string problem);

@@ -12,8 +12,8 @@
 namespace millrace::worker {
 namespace {
 
-/// A stop is noticed between slices. Each slice begins with the sieving primes up to √to, so a slice
-/// is kept well above that.
+/// A stop is noticed between slices. Each slice begins with the sieving primes up to √to, so a
+/// slice is kept well above that.
 constexpr std::uint64_t kSliceMin = 100'000'000;
 constexpr std::uint64_t kSlicePerRoot = 8;
 /// No broker takes a larger result: it would not fit a frame.
@@ -28,8 +28,9 @@ struct Range {
 Outcome stopped() { return Outcome::nack("cancelled: the range was not finished"); }
 
 Outcome count_primes(const JobContext& context, Range range) {
-  // The pool decides how many CPUs are used; one job uses one.
-  primesieve::set_num_threads(1);
+  // The pool decides how many CPUs are used; one job uses one. The setting is the whole library's
+  // and not safe to write twice at once.
+  [[maybe_unused]] static const bool set_once = (primesieve::set_num_threads(1), true);
   const auto root = static_cast<std::uint64_t>(std::sqrt(static_cast<double>(range.to)));
   const std::uint64_t slice = std::max(kSliceMin, kSlicePerRoot * root);
   std::uint64_t count = 0;

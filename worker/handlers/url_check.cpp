@@ -156,27 +156,37 @@ void prepare(Easy& easy, const Request& request, Check& check) {
 
 const char* word_for_connect(long os_errno) {
   switch (os_errno) {
-    case ECONNREFUSED: return "refused";
-    case ECONNRESET: return "reset";
-    case ETIMEDOUT: return "timeout";
-    default: return "other";
+    case ECONNREFUSED:
+      return "refused";
+    case ECONNRESET:
+      return "reset";
+    case ETIMEDOUT:
+      return "timeout";
+    default:
+      return "other";
   }
 }
 
 const char* word_for(CURLcode code, long os_errno) {
   switch (code) {
-    case CURLE_OPERATION_TIMEDOUT: return "timeout";
-    case CURLE_COULDNT_CONNECT: return word_for_connect(os_errno);
+    case CURLE_OPERATION_TIMEDOUT:
+      return "timeout";
+    case CURLE_COULDNT_CONNECT:
+      return word_for_connect(os_errno);
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
     case CURLE_GOT_NOTHING:
-    case CURLE_PARTIAL_FILE: return "reset";
-    case CURLE_COULDNT_RESOLVE_HOST: return "dns";
-    case CURLE_TOO_MANY_REDIRECTS: return "redirects";
+    case CURLE_PARTIAL_FILE:
+      return "reset";
+    case CURLE_COULDNT_RESOLVE_HOST:
+      return "dns";
+    case CURLE_TOO_MANY_REDIRECTS:
+      return "redirects";
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_HTTP2:
-    case CURLE_HTTP2_STREAM: return "protocol";
+    case CURLE_HTTP2_STREAM:
+      return "protocol";
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CERTPROBLEM:
@@ -185,8 +195,10 @@ const char* word_for(CURLcode code, long os_errno) {
     case CURLE_SSL_ISSUER_ERROR:
     case CURLE_SSL_INVALIDCERTSTATUS:
     case CURLE_SSL_SHUTDOWN_FAILED:
-    case CURLE_USE_SSL_FAILED: return "tls";
-    default: return "other";
+    case CURLE_USE_SSL_FAILED:
+      return "tls";
+    default:
+      return "other";
   }
 }
 

@@ -12,7 +12,8 @@
 
 namespace millrace {
 
-/// Names of the pools a kind may run in: `io` for jobs that mostly wait, `cpu` for jobs that compute.
+/// Names of the pools a kind may run in: `io` for jobs that mostly wait, `cpu` for jobs that
+/// compute.
 inline constexpr const char* kPoolIo = "io";
 inline constexpr const char* kPoolCpu = "cpu";
 

@@ -1,0 +1,232 @@
+#include "producer/json_text.h"
+
+#include <fmt/format.h>
+
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <type_traits>
+
+#include "common/util/parse.h"
+#include "producer/utf8.h"
+
+namespace millrace::producer {
+namespace {
+
+void append_escaped(std::string& out, char c) {
+  switch (c) {
+    case '"':
+      out += "\\\"";
+      break;
+    case '\\':
+      out += "\\\\";
+      break;
+    case '\n':
+      out += "\\n";
+      break;
+    case '\r':
+      out += "\\r";
+      break;
+    case '\t':
+      out += "\\t";
+      break;
+    default:
+      if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+        fmt::format_to(std::back_inserter(out), "\\u{:04x}", static_cast<unsigned char>(c));
+      else
+        out += c;
+  }
+}
+
+std::string base64(std::string_view bytes) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  out.reserve((bytes.size() + 2) / 3 * 4);
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t j = 0; j < 3; ++j)
+      group = group << 8 | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
+    for (std::size_t j = 0; j < 4; ++j)
+      out += i + j <= bytes.size() ? kDigits[group >> (18 - 6 * j) & 0x3F] : '=';
+  }
+  return out;
+}
+
+/// Writes each field that `visit` names.
+struct Visitor {
+  JsonObject object;
+
+  void operator()(const char* key, const std::string& value) { object.text_or_null(key, value); }
+  void operator()(const char* key, bool value) { object.boolean(key, value); }
+  void operator()(const char* key, const Payload& value) { object.raw(key, payload_json(value)); }
+  void operator()(const char* key, const Duration& value) { object.number(key, value.count()); }
+  void operator()(const char* key, const Time& value) {
+    object.text_or_null(key, value == Time{} ? "" : format_time(value));
+  }
+  template <class Tag>
+  void operator()(const char* key, const Id<Tag>& id) {
+    if (id)
+      object.number(key, id.value);
+    else
+      object.null(key);
+  }
+  template <class T>
+  requires std::is_enum_v<T>
+  void operator()(const char* key, const T& value) { object.text(key, to_string(value)); }
+  template <class T>
+  requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) void operator()(const char* key,
+                                                                              const T& value) {
+    object.number(key, value);
+  }
+  template <class T>
+  void operator()(const char* key, const std::vector<T>& items) {
+    std::string list = "[";
+    for (const T& item : items) {
+      if (list.size() > 1) list += ',';
+      if constexpr (std::is_same_v<T, std::string>)
+        append_json_string(list, item);
+      else
+        list += to_json(item);
+    }
+    object.raw(key, list + "]");
+  }
+  void operator()(const char* key, const std::map<std::string, std::uint64_t>& entries) {
+    JsonObject nested;
+    for (const auto& [name, value] : entries) nested.number(name, value);
+    object.raw(key, nested.take());
+  }
+};
+
+template <class T>
+std::string visit_to_json(const T& message) {
+  T copy = message;  // visit is shared with the decoder, which writes
+  Visitor visitor;
+  copy.visit(visitor);
+  return visitor.object.take();
+}
+
+}  // namespace
+
+void append_json_string(std::string& out, std::string_view text) {
+  out += '"';
+  while (!text.empty()) {
+    const std::size_t length = utf8_length(text);
+    if (length == 1)
+      append_escaped(out, text.front());
+    else
+      out += length == 0 ? "\xEF\xBF\xBD" : text.substr(0, length);
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  out += '"';
+}
+
+std::string json_string(std::string_view text) {
+  std::string out;
+  append_json_string(out, text);
+  return out;
+}
+
+bool is_json(std::string_view text) { return nlohmann::json::accept(text); }
+
+std::string compact_json(std::string_view json) {
+  std::string out;
+  out.reserve(json.size());
+  bool in_string = false;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (!in_string && (c == ' ' || c == '\n' || c == '\r' || c == '\t')) continue;
+    out += c;
+    if (c == '"') in_string = !in_string;
+    if (c == '\\' && in_string) out += json[++i];
+  }
+  return out;
+}
+
+std::string payload_json(const Payload& payload) {
+  switch (payload.form) {
+    case Payload::Form::none:
+      return "null";
+    case Payload::Form::text:
+      return is_json(payload.bytes) ? compact_json(payload.bytes) : json_string(payload.bytes);
+    case Payload::Form::binary:
+      return JsonObject().text("base64", base64(payload.bytes)).take();
+  }
+  return "null";
+}
+
+std::string payload_text(const Payload& payload) {
+  if (payload.form == Payload::Form::binary) return "base64:" + base64(payload.bytes);
+  return payload.bytes;
+}
+
+JsonObject& JsonObject::raw(std::string_view key, std::string_view json) {
+  if (out_.size() > 1) out_ += ',';
+  append_json_string(out_, key);
+  out_ += ':';
+  out_ += json;
+  return *this;
+}
+
+JsonObject& JsonObject::text(std::string_view key, std::string_view value) {
+  return raw(key, json_string(value));
+}
+
+JsonObject& JsonObject::text_or_null(std::string_view key, std::string_view value) {
+  return value.empty() ? null(key) : text(key, value);
+}
+
+JsonObject& JsonObject::number(std::string_view key, std::uint64_t value) {
+  return raw(key, fmt::format_int(value).str());
+}
+
+JsonObject& JsonObject::number(std::string_view key, std::int64_t value) {
+  return raw(key, fmt::format_int(value).str());
+}
+
+JsonObject& JsonObject::boolean(std::string_view key, bool value) {
+  return raw(key, value ? "true" : "false");
+}
+
+std::string JsonObject::take() {
+  out_ += '}';
+  return std::exchange(out_, "{");
+}
+
+std::string json_id_range(JobId first, std::uint64_t count) {
+  std::string out = "[";
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (i > 0) out += ',';
+    out += fmt::format_int(first.value + i).c_str();
+  }
+  return out + "]";
+}
+
+std::string json_ids(std::span<const JobId> ids) {
+  std::string out = "[";
+  for (const JobId id : ids) {
+    if (out.size() > 1) out += ',';
+    out += fmt::format_int(id.value).c_str();
+  }
+  return out + "]";
+}
+
+std::string to_json(const protocol::QueueInfo& queue) { return visit_to_json(queue); }
+std::string to_json(const protocol::WorkerInfo& worker) { return visit_to_json(worker); }
+std::string to_json(const protocol::Report& report) { return visit_to_json(report); }
+std::string to_json(const protocol::JobInfo& job) { return visit_to_json(job); }
+std::string to_json(const protocol::AttemptInfo& attempt) { return visit_to_json(attempt); }
+std::string to_json(const protocol::BatchInfo& batch) { return visit_to_json(batch); }
+
+std::string to_json(const protocol::ResultRow& row) {
+  return JsonObject()
+      .number("job", row.job.value)
+      .text("kind", row.kind)
+      .text("state", to_string(row.state))
+      .raw("result", payload_json(row.result))
+      .text_or_null("error", row.error)
+      .number("attempts", row.attempts)
+      .number("cursor", row.cursor.value)
+      .take();
+}
+
+}  // namespace millrace::producer
