@@ -100,10 +100,11 @@ int serve(const AppOptions& options, const Signals& signals) {
             MR_VERSION, options.db, router->endpoint(), snapshot.epoch, sqlite_version(),
             snapshot.leased.size());
   const std::string endpoint = router->endpoint();
-  Engine engine(
-      {.limits = options.limits, .retention = options.retention, .seed = random_u64(),
-       .version = MR_VERSION},
-      std::move(snapshot), read_clocks());
+  Engine engine({.limits = options.limits,
+                 .retention = options.retention,
+                 .seed = random_u64(),
+                 .version = MR_VERSION},
+                std::move(snapshot), read_clocks());
   Front front(std::move(router), std::move(engine), store, reads, front_signals,
               {.limits = options.limits, .min_free_bytes = options.min_free_bytes});
 

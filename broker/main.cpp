@@ -31,8 +31,9 @@ int main(int argc, char** argv) {
   std::string log_level = "info";
   ByteSize min_free{options.min_free_bytes};
 
-  OptionParser parser("millrace-broker", "Keeps a durable job queue in one SQLite file and serves "
-                                         "producers and workers.");
+  OptionParser parser("millrace-broker",
+                      "Keeps a durable job queue in one SQLite file and serves "
+                      "producers and workers.");
   parser.add("listen", options.listen, "tcp://ADDRESS:PORT (port * picks one) or ipc://PATH");
   parser.add("db", options.db, "the SQLite file; made if it does not exist");
   parser.add("retention", options.retention, "how long ended jobs are kept; 0: for ever");

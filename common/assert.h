@@ -18,9 +18,9 @@ namespace millrace::detail {
 }  // namespace millrace::detail
 
 /// MR_ASSERT(condition) or MR_ASSERT(condition, "job {} state {}", id, state). Exit code 70.
-#define MR_ASSERT(condition, ...)                                                               \
-  do {                                                                                          \
-    if (!(condition)) [[unlikely]]                                                              \
-      ::millrace::detail::assertion_failed(__FILE__, __LINE__, #condition,                      \
-                                           ::fmt::format("" __VA_ARGS__));                      \
+#define MR_ASSERT(condition, ...)                                          \
+  do {                                                                     \
+    if (!(condition)) [[unlikely]]                                         \
+      ::millrace::detail::assertion_failed(__FILE__, __LINE__, #condition, \
+                                           ::fmt::format("" __VA_ARGS__)); \
   } while (false)

@@ -22,6 +22,7 @@ namespace millrace {
   X(timeout, 1007, 75, "it took longer than it may")                                        \
   X(stopping, 1008, 75, "the program is shutting down")                                     \
   X(address_in_use, 1009, 75, "something else listens there")                               \
+  X(queue_open, 1010, 75, "the queue was opened again, so it does not drain")               \
   X(bad_format, 2001, 70, "the bytes are no message of this protocol")                      \
   X(unsupported_version, 2002, 70, "no common protocol version")                            \
   X(unknown_type, 2003, 70, "no such message type")                                         \

@@ -1,7 +1,8 @@
 #pragma once
 
 // Every queue, batch, frame, string and retry has a named maximum. The fields of `Limits` are
-// configurable per broker (TOML table `[limits]`, same names); the constants are part of the format.
+// configurable per broker (TOML table `[limits]`, same names); the constants are part of the
+// format.
 
 #include <cstddef>
 #include <cstdint>

@@ -19,7 +19,7 @@ namespace millrace::worker {
 /// which is kept in this form because only `delivered` and `held` can be known for certain: a JOBS
 /// message that was lost on the way leaves a gap in the numbers, and a gap then counts as over.
 ///
-/// A session that is new to the broker (it restarted, or took us for lost) numbers from 1 again,
+/// A broker to which the session is new (it restarted, or took us for lost) numbers from 1 again,
 /// and the leases it lets us keep get the first numbers. RESUMED tells the highest, so that
 /// delivered − held starts at 0 again, or below: a run whose lease was dropped still fills its
 /// slot, and the credit for it comes when it returns. Until RESUMED is here the numbers mean
@@ -28,7 +28,7 @@ class Credit {
  public:
   explicit Credit(std::uint64_t slots) : slots_(slots) {}
 
-  /// A session new to the broker began.
+  /// A session began or was renewed.
   void forget_numbers();
   /// RESUMED: `delivered` is the highest number used so far.
   void learn_numbers(std::uint64_t delivered);
@@ -41,7 +41,7 @@ class Credit {
   /// At most this many deliveries not over at any time; the pool's share of the broker's limit.
   void limit(std::uint64_t window_max) { window_max_ = window_max; }
 
-  /// Computes `upto` anew; it never falls within one numbering.
+  /// Computes `upto` anew; between two RESUMED it never falls.
   void raise();
   /// What every heartbeat repeats; nothing while the numbers are unknown.
   [[nodiscard]] std::optional<std::uint64_t> upto() const;

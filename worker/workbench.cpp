@@ -50,7 +50,9 @@ void Workbench::connected(const protocol::Welcome& welcome) {
     pool.credit.limit(slots_total <= leases_max
                           ? slots + (leases_max - slots_total) / pools_.size()
                           : std::max<std::uint64_t>(1, slots * leases_max / slots_total));
-    if (!welcome.known) pool.credit.forget_numbers();
+    // Even if the broker calls the session known: a HELLO that was repeated while the broker
+    // started is answered so although the numbers begin at 1.
+    pool.credit.forget_numbers();
   }
   if (slots_total > leases_max)
     log::warn("{} slots, but the broker gives one worker at most {} leases; some slots stay empty",

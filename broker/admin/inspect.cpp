@@ -24,8 +24,15 @@ protocol::Message answer(Query& query, const protocol::Show& show) {
 }  // namespace
 
 Reply inspect(Query& query, const Inspect& request) {
-  return {request.to, request.correlation,
-          std::visit([&](const auto& asked) { return answer(query, asked); }, request.request)};
+  try {
+    return {request.to, request.correlation,
+            std::visit([&](const auto& asked) { return answer(query, asked); }, request.request)};
+  } catch (const StoreError& error) {
+    // One damaged row or one slow page is the asker's to hear of; it stops nobody's work.
+    if (error.code() != ErrorCode::corrupt && error.code() != ErrorCode::timeout) throw;
+    return {request.to, request.correlation,
+            protocol::make_error({error.code(), error.what(), {}})};
+  }
 }
 
 }  // namespace millrace::broker

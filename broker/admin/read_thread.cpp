@@ -14,7 +14,9 @@ constexpr std::size_t kReadsMax = 100'000;
 }  // namespace
 
 ReadThread::ReadThread(Make make, const Wakeup& done)
-    : done_wakeup_(done), reads_(kReadsMax), thread_([this, make = std::move(make)] { run(make); }) {}
+    : done_wakeup_(done),
+      reads_(kReadsMax),
+      thread_([this, make = std::move(make)] { run(make); }) {}
 
 ReadThread::~ReadThread() {
   reads_.close();
@@ -23,9 +25,9 @@ ReadThread::~ReadThread() {
 
 void ReadThread::submit(Read read) {
   if (auto* inspect = std::get_if<Inspect>(&read)) {
-    const Reply busy{inspect->to, inspect->correlation,
-                     protocol::make_error({ErrorCode::busy, "too many questions are waiting",
-                                           Duration{1000}})};
+    const Reply busy{
+        inspect->to, inspect->correlation,
+        protocol::make_error({ErrorCode::busy, "too many questions are waiting", Duration{1000}})};
     if (reads_.try_push(std::move(read))) return;
     Lock lock(mutex_);
     done_.emplace_back(busy);

@@ -1,6 +1,6 @@
-// Batches and the streams of their results. A stream is fed from `Batch::recent` when it is live and
-// from the reading thread when it is behind; `recent` holds everything that ended since somebody
-// watches, so the two meet without gap or repeat.
+// Batches and the streams of their results. A stream is fed from `Batch::recent` when it is live
+// and from the reading thread when it is behind; `recent` holds everything that ended since
+// somebody watches, so the two meet without gap or repeat.
 
 #include <fmt/format.h>
 
@@ -124,8 +124,7 @@ bool pump(Core& core, Session& session, Batch& batch, WatchState& state) {
     send_rows(core, session, batch, state, std::move(rows), end);
     if (end) return true;
   }
-  if (!state.answered && !state.reading)
-    send_rows(core, session, batch, state, {}, false);
+  if (!state.answered && !state.reading) send_rows(core, session, batch, state, {}, false);
   return false;
 }
 
@@ -178,8 +177,9 @@ void on_watch(Core& core, Session& session, Received& command, const protocol::W
   if (core.batches.contains(id) || adopt_implicit(core, id))
     return begin_watch(core, session, core.batches.at(id), command, watch.from);
   if (park_for_batch(core, command, id)) return;
-  core.refuse(command, ErrorCode::not_found,
-              fmt::format("there is no batch {} (or its jobs were deleted by retention)", id.value));
+  core.refuse(
+      command, ErrorCode::not_found,
+      fmt::format("there is no batch {} (or its jobs were deleted by retention)", id.value));
 }
 
 void on_loaded_batch(Core& core, LoadedBatch loaded, std::uint64_t batch, Now now) {

@@ -45,8 +45,8 @@ struct LoadJobs {
 struct LoadRequest {
   RequestId id;
 };
-/// A batch by id. A job that was enqueued alone has no batch row: if there is none but a job of that
-/// id and batch, the row is made up from it (`implicit`).
+/// A batch by id. A job that was enqueued alone has no batch row: if there is none but a job of
+/// that id and batch, the row is made up from it (`implicit`).
 struct LoadBatch {
   BatchId id;
 };
@@ -88,8 +88,8 @@ struct Pruned {
   std::size_t jobs = 0;
   JobId next;  ///< where the next step begins; none: the walk has reached jobs that are too young
 };
-using Loaded = std::variant<LoadedReady, LoadedScheduled, LoadedJobs, LoadedRequest, LoadedBatch,
-                            Pruned>;
+using Loaded =
+    std::variant<LoadedReady, LoadedScheduled, LoadedJobs, LoadedRequest, LoadedBatch, Pruned>;
 
 // ---- reads: run on the reading thread, after the batch they came with is committed ------------
 

@@ -15,7 +15,7 @@ constexpr std::size_t kRequestLogsMax = 4096;
 
 template <class T>
 concept FromWorker = std::is_same_v<T, protocol::Ack> || std::is_same_v<T, protocol::Nack> ||
-                     std::is_same_v<T, protocol::Reject> || std::is_same_v<T, protocol::Release>;
+    std::is_same_v<T, protocol::Reject> || std::is_same_v<T, protocol::Release>;
 
 /// One message of a peer that has a session.
 struct Handle {
@@ -26,7 +26,9 @@ struct Handle {
 
   void operator()(protocol::Enqueue&) { on_enqueue(core, std::move(command), now); }
   void operator()(protocol::Replay&) { on_replay(core, std::move(command), now); }
-  void operator()(protocol::Redrive&) { run_by_id(core, {std::move(command), {}, {}, {}, {}}, now); }
+  void operator()(protocol::Redrive&) {
+    run_by_id(core, {std::move(command), {}, {}, {}, {}}, now);
+  }
   void operator()(protocol::Cancel&) { run_by_id(core, {std::move(command), {}, {}, {}, {}}, now); }
   void operator()(protocol::Offer& m) { on_offer(core, session, command, m, now); }
   void operator()(protocol::Credit& m) { add_credit(core, session, m.upto); }
@@ -120,7 +122,8 @@ void check_sessions(Core& core, Now now, bool inbox_empty) {
   }
 }
 
-// ---- taking a batch ------------------------------------------------------------------------------
+// ---- taking a batch
+// ------------------------------------------------------------------------------
 
 void write_job(Core& core, JobId id, Job& job) {
   WriteBatch& writes = core.effects.writes;
@@ -195,7 +198,8 @@ Instant next_tick(const Core& core, Now now) {
   return std::max(next, now.mono);
 }
 
-// ---- starting ------------------------------------------------------------------------------------
+// ---- starting
+// ------------------------------------------------------------------------------------
 
 void restore_lanes(Core& core, Snapshot& snapshot) {
   for (QueueRow& row : snapshot.queues) {

@@ -34,7 +34,8 @@ std::optional<Error> check_times(const NewJob& job) {
     return Error{ErrorCode::bad_request, "a delay is 0 to 10 years", {}};
   if (job.delay.count() != 0 && job.run_at != Time{})
     return Error{ErrorCode::bad_request, "a job has either a delay or a time to run at", {}};
-  if (job.run_at.time_since_epoch().count() < 0 || job.run_at.time_since_epoch() > 20 * kDurationMax)
+  if (job.run_at.time_since_epoch().count() < 0 ||
+      job.run_at.time_since_epoch() > 20 * kDurationMax)
     return Error{ErrorCode::bad_request, "run_at is not a time of this or the next century", {}};
   if (job.timeout.count() < 0 || job.timeout > kDurationMax)
     return Error{ErrorCode::bad_request, "a timeout is 0 (none) to 10 years", {}};
@@ -46,18 +47,22 @@ std::optional<Error> check_times(const NewJob& job) {
 std::optional<Error> check_job(const NewJob& job, const Limits& limits) {
   if (!is_name(job.kind))
     return Error{ErrorCode::bad_request,
-                 fmt::format("kind `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", job.kind), {}};
+                 fmt::format("kind `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", job.kind),
+                 {}};
   if (job.payload.size() > limits.payload_bytes_max)
     return Error{ErrorCode::too_large,
                  fmt::format("a payload of {} bytes is over the limit of {} (payload_bytes_max)",
-                             job.payload.size(), limits.payload_bytes_max), {}};
+                             job.payload.size(), limits.payload_bytes_max),
+                 {}};
   if (job.priority < kPriorityMin || job.priority > kPriorityMax)
     return Error{ErrorCode::bad_request,
-                 fmt::format("priority {} is not in 0 (most urgent) to 255", job.priority), {}};
+                 fmt::format("priority {} is not in 0 (most urgent) to 255", job.priority),
+                 {}};
   if (job.max_attempts < 1 || job.max_attempts > kMaxAttemptsMax)
-    return Error{ErrorCode::bad_request,
-                 fmt::format("max_attempts {} is not in 1 to {}", job.max_attempts,
-                             kMaxAttemptsMax), {}};
+    return Error{
+        ErrorCode::bad_request,
+        fmt::format("max_attempts {} is not in 1 to {}", job.max_attempts, kMaxAttemptsMax),
+        {}};
   if (!job.unique_key.empty())
     return Error{ErrorCode::bad_request, "unique keys are not available in this version", {}};
   return check_times(job);
@@ -66,15 +71,17 @@ std::optional<Error> check_job(const NewJob& job, const Limits& limits) {
 /// What is wrong with the request itself, whatever the queue's state.
 std::optional<Error> check_request(const Enqueue& enqueue, const Limits& limits) {
   if (!is_name(enqueue.queue))
-    return Error{ErrorCode::bad_request,
-                 fmt::format("queue `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -",
-                             enqueue.queue), {}};
+    return Error{
+        ErrorCode::bad_request,
+        fmt::format("queue `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", enqueue.queue),
+        {}};
   if (enqueue.jobs.empty() && !(enqueue.seal && enqueue.batch))
     return Error{ErrorCode::bad_request, "no jobs, and no batch to seal", {}};
   if (enqueue.jobs.size() > limits.enqueue_jobs_max)
     return Error{ErrorCode::too_large,
                  fmt::format("{} jobs in one request are over the limit of {} (enqueue_jobs_max)",
-                             enqueue.jobs.size(), limits.enqueue_jobs_max), {}};
+                             enqueue.jobs.size(), limits.enqueue_jobs_max),
+                 {}};
   std::size_t bytes = 0;
   for (const NewJob& job : enqueue.jobs) {
     if (auto error = check_job(job, limits)) return error;
@@ -84,7 +91,9 @@ std::optional<Error> check_request(const Enqueue& enqueue, const Limits& limits)
   if (bytes > limits.enqueue_bytes_max && enqueue.jobs.size() > 1)
     return Error{ErrorCode::too_large,
                  fmt::format("{} bytes of payloads in one request are over the limit of {} "
-                             "(enqueue_bytes_max)", bytes, limits.enqueue_bytes_max), {}};
+                             "(enqueue_bytes_max)",
+                             bytes, limits.enqueue_bytes_max),
+                 {}};
   return std::nullopt;
 }
 
@@ -95,7 +104,8 @@ std::optional<Error> check_room(Core& core, const Enqueue& enqueue) {
     const auto batch = core.batches.find(enqueue.batch);
     if (batch == core.batches.end() || batch->second.row.sealed)
       return Error{ErrorCode::bad_request,
-                   fmt::format("batch {} is sealed or unknown", enqueue.batch.value), {}};
+                   fmt::format("batch {} is sealed or unknown", enqueue.batch.value),
+                   {}};
   }
   if (enqueue.jobs.empty()) return std::nullopt;
   if (core.space != Space::plenty)
@@ -107,8 +117,9 @@ std::optional<Error> check_room(Core& core, const Enqueue& enqueue) {
   if (queue->second.row.state == QueueState::closed)
     return Error{ErrorCode::queue_closed,
                  fmt::format("queue `{}` is closed (generation {}): wait until it is drained, or "
-                             "`millrace-producer open {}`", enqueue.queue,
-                             queue->second.row.generation, enqueue.queue), {}};
+                             "`millrace-producer open {}`",
+                             enqueue.queue, queue->second.row.generation, enqueue.queue),
+                 {}};
   if (queue->second.open_jobs() + enqueue.jobs.size() > limits.queue_jobs_max)
     return Error{ErrorCode::queue_full,
                  fmt::format("queue `{}` holds {} jobs, its limit is {} (queue_jobs_max)",
@@ -123,9 +134,11 @@ std::optional<Error> check_lanes(const Core& core, const Enqueue& enqueue) {
   for (const NewJob& job : enqueue.jobs)
     if (!core.lane_ids.contains({enqueue.queue, job.kind})) unknown.insert(job.kind);
   if (core.lanes.size() + unknown.size() <= core.options.limits.lanes_max) return std::nullopt;
-  return Error{ErrorCode::too_large,
-               fmt::format("the broker knows {} pairs of queue and kind, its limit is {} (lanes_max)",
-                           core.lanes.size(), core.options.limits.lanes_max), {}};
+  return Error{
+      ErrorCode::too_large,
+      fmt::format("the broker knows {} pairs of queue and kind, its limit is {} (lanes_max)",
+                  core.lanes.size(), core.options.limits.lanes_max),
+      {}};
 }
 
 Job make_job(Core& core, const std::string& queue, NewJob& from, BatchId batch, Now now) {
@@ -262,15 +275,14 @@ void on_enqueue(Core& core, Received command, Now now) {
   const BatchId batch_id = enqueue.batch ? enqueue.batch : BatchId{first.value};
   // A job enqueued alone is its own batch and needs no row.
   if (enqueue.batch || !enqueue.seal || count != 1) {
-    Batch& batch =
-        batch_for_new_jobs(core, enqueue.batch, first, owner, enqueue.seal, now);
+    Batch& batch = batch_for_new_jobs(core, enqueue.batch, first, owner, enqueue.seal, now);
     batch.row.total += count;
     batch_changed(core, batch);
   }
   if (count != 0) reopen_if_drained(core, core.queue(enqueue.queue));
   for (std::size_t i = 0; i < count; ++i)
-    core.create(JobId{first.value + i}, make_job(core, enqueue.queue, enqueue.jobs[i], batch_id, now),
-                now);
+    core.create(JobId{first.value + i},
+                make_job(core, enqueue.queue, enqueue.jobs[i], batch_id, now), now);
   const protocol::Enqueued answer{batch_id, count != 0 ? first : JobId{}, count, {}};
   remember_request(core, {request, hash, batch_id, answer.first, count, {}, now.utc});
   core.reply(command.from, command.correlation, answer);

@@ -149,7 +149,8 @@ std::optional<Error> check_replay(Core& core, const protocol::Replay& replay) {
   const auto batch = core.batches.find(replay.batch);
   if (replay.batch && (batch == core.batches.end() || batch->second.row.sealed))
     return Error{ErrorCode::bad_request,
-                 fmt::format("batch {} is sealed or unknown", replay.batch.value), {}};
+                 fmt::format("batch {} is sealed or unknown", replay.batch.value),
+                 {}};
   if (core.space != Space::plenty)
     return Error{ErrorCode::storage_full,
                  "the broker's disk is nearly full (--min-free): free space, then send again",

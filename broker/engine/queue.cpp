@@ -35,17 +35,16 @@ void tell_drained(Core& core, Queue& queue) {
 }
 
 bool all_drained(Core& core, const Session& session) {
-  return std::all_of(session.offer.queues.begin(), session.offer.queues.end(),
-                     [&](const std::string& name) {
-                       return core.queue(name).row.state == QueueState::drained;
-                     });
+  return std::all_of(
+      session.offer.queues.begin(), session.offer.queues.end(),
+      [&](const std::string& name) { return core.queue(name).row.state == QueueState::drained; });
 }
 
 bool nothing_ready(Core& core, const Session& session) {
-  return std::all_of(session.offer.queues.begin(), session.offer.queues.end(),
-                     [&](const std::string& name) {
-                       return core.queue(name).counts[static_cast<std::size_t>(JobState::ready)] == 0;
-                     });
+  return std::all_of(
+      session.offer.queues.begin(), session.offer.queues.end(), [&](const std::string& name) {
+        return core.queue(name).counts[static_cast<std::size_t>(JobState::ready)] == 0;
+      });
 }
 
 /// Leases of a queue that have not started are asked back; a pause then holds for them too.

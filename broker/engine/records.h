@@ -45,7 +45,7 @@ struct BatchRow {
   BatchId id;
   bool sealed = false;
   bool implicit = false;  ///< never stored: made up from a job that is its own batch
-  SessionId owner;  ///< the producer that may still add jobs; empty once it is gone
+  SessionId owner;        ///< the producer that may still add jobs; empty once it is gone
   std::uint64_t total = 0;
   std::uint64_t open = 0;
   std::uint64_t done = 0;
@@ -83,8 +83,8 @@ struct JobSpec {
   BatchId batch;
   JobId replay_of;
   int max_attempts = kMaxAttemptsDefault;
-  Duration timeout{};  ///< zero: none
-  Duration backoff{};  ///< first delay; zero: kBackoffFirst
+  Duration timeout{};     ///< zero: none
+  Duration backoff{};     ///< first delay; zero: kBackoffFirst
   bool absolute = false;  ///< run_at was given as a time of day and follows the wall clock
   Time enqueued_at{};
 };
@@ -99,8 +99,8 @@ struct JobStatus {
   int crashes = 0;
   int attempts_base = 0;  ///< attempts and crashes at the last redrive: the limits count from there
   int crashes_base = 0;
-  Time run_at{};       ///< when it may run next (scheduled), or when it became ready
-  Time started_at{};   ///< of the current or last run; written lazily
+  Time run_at{};      ///< when it may run next (scheduled), or when it became ready
+  Time started_at{};  ///< of the current or last run; written lazily
   Time finished_at{};
   FinishSeq finish_seq;
   std::string error;  ///< of the last failed run
@@ -153,7 +153,7 @@ struct WriteBatch {
   std::vector<JobInsert> inserts;
   std::vector<JobUpdate> updates;
   std::vector<AttemptRow> attempts;
-  JobId last_job;         ///< high-water marks, zero: unchanged
+  JobId last_job;  ///< high-water marks, zero: unchanged
   FinishSeq last_finish;
 
   [[nodiscard]] bool empty() const {

@@ -179,9 +179,9 @@ void on_hello(Core& core, Received& command, const protocol::Hello& hello, Now n
                        fmt::format("you speak versions {} to {}, this broker speaks {}",
                                    hello.version_min, hello.version_max, protocol::kVersion));
   if (hello.session.size() != kSessionIdBytes)
-    return core.refuse(command, ErrorCode::bad_request,
-                       fmt::format("`session` is {} bytes, not {}", hello.session.size(),
-                                   kSessionIdBytes));
+    return core.refuse(
+        command, ErrorCode::bad_request,
+        fmt::format("`session` is {} bytes, not {}", hello.session.size(), kSessionIdBytes));
   const auto found = core.sessions.find(hello.session);
   const bool known = found != core.sessions.end();
   if (known && found->second.role != hello.role)

@@ -260,11 +260,12 @@ void on_undelivered(Core& core, Undelivered undelivered, Now now) {
   if (const auto* jobs = std::get_if<protocol::Jobs>(&reply.message)) {
     for (const protocol::Delivery& item : jobs->items) {
       const auto open = core.leases.find(item.lease);
-      if (open != core.leases.end()) give_back(core, open->second, *core.find_job(open->second), now);
+      if (open != core.leases.end())
+        give_back(core, open->second, *core.find_job(open->second), now);
     }
   }
-  // The peer is gone, or reads too slowly to be kept: its next message is answered `no_session`, and
-  // it says HELLO, tells what it holds and sends again what was never answered.
+  // The peer is gone, or reads too slowly to be kept: its next message is answered `no_session`,
+  // and it says HELLO, tells what it holds and sends again what was never answered.
   const auto connection = core.connections.find(reply.to);
   if (connection == core.connections.end()) return;
   connection->second->connection = {};

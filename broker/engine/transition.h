@@ -19,7 +19,7 @@ enum class JobEvent : std::uint8_t {
   bury,       ///< failed, no attempts left, rejected, or poison
   give_back,  ///< released, recalled, undelivered, or its worker was lost
   cancel,
-  redrive,    ///< made ready again by hand
+  redrive,  ///< made ready again by hand
 };
 inline constexpr std::size_t kJobEventCount = 8;
 

@@ -73,8 +73,8 @@ void load_lane_if_low(Core& core, Lane& lane) {
   if (window.items.size() >= low(limits.window_jobs_max)) return;
   if (!window.items.empty() && lane.bytes >= low(limits.window_bytes_max)) return;
   window.loading = true;
-  core.load(LoadReady{lane.id, window.frontier.priority, window.frontier.id,
-                      limits.window_jobs_max / 2});
+  core.load(
+      LoadReady{lane.id, window.frontier.priority, window.frontier.id, limits.window_jobs_max / 2});
 }
 
 void load_scheduled_if_low(Core& core) {

@@ -20,8 +20,7 @@ struct Router::Socket {
 };
 
 Router::Router(std::unique_ptr<Socket> socket)
-    : socket_(std::move(socket)),
-      endpoint_(socket_->router.get(zmq::sockopt::last_endpoint)) {}
+    : socket_(std::move(socket)), endpoint_(socket_->router.get(zmq::sockopt::last_endpoint)) {}
 
 Router::~Router() = default;
 
@@ -32,9 +31,11 @@ Result<std::unique_ptr<Router>> Router::bind(const std::string& endpoint) {
     socket->router.bind(endpoint);
   } catch (const zmq::error_t& error) {
     if (error.num() == EADDRINUSE)
-      return fail(ErrorCode::address_in_use,
-                  fmt::format("{} is in use: another broker may be running; choose another --listen "
-                              "ENDPOINT, or port * for a free one", endpoint));
+      return fail(
+          ErrorCode::address_in_use,
+          fmt::format("{} is in use: another broker may be running; choose another --listen "
+                      "ENDPOINT, or port * for a free one",
+                      endpoint));
     return fail(ErrorCode::bad_request,
                 fmt::format("cannot listen on `{}` ({}): use tcp://HOST:PORT or ipc://PATH",
                             endpoint, error.what()));

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "broker/engine/effects.h"
+#include "broker/engine/store_error.h"
 #include "common/protocol/messages.h"
 
 namespace millrace::broker {

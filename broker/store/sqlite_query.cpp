@@ -66,8 +66,13 @@ ResultsRead SqliteQuery::results(const ReadResults& request) {
       row.job = rows.id<JobId>(0);
       row.state = checked_state(row.job, rows.integer(2));
       row.result = rows.payload(3);
-      check_result(row.job, row.result, rows.integer(4));
       row.error = rows.text(5);
+      try {
+        check_result(row.job, row.result, rows.integer(4));
+      } catch (const StoreError& damage) {  // told in place of the result, so the stream goes on
+        row.result = {};
+        row.error = damage.what();
+      }
       row.attempts = rows.small(6);
       row.cursor = rows.id<FinishSeq>(7);
       row.elapsed = elapsed(rows.time(8), rows.time(9));

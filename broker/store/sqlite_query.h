@@ -21,7 +21,8 @@ struct SqliteQueryOptions {
 
 /// Reads the file of a running SqliteStore over a connection of its own that can neither write nor
 /// checkpoint. Made, used and destroyed on the thread `mr-read`. Payloads and results are verified
-/// whenever they are read; a damaged one fails the whole call with `corrupt`, naming the job.
+/// whenever they are read; a damaged one fails `page` and `item` with `corrupt`, naming the job,
+/// and stands as an error in its row of `results`, so that one bad sector does not stop the stream.
 class SqliteQuery final : public Query {
  public:
   /// Throws storage_failed, foreign_file. The store must have made the file before.

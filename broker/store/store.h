@@ -4,27 +4,13 @@
 // guards every update, and never decides. tests/contract holds all implementations to this page.
 
 #include <span>
-#include <stdexcept>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "broker/engine/effects.h"
-#include "common/errors.h"
+#include "broker/engine/store_error.h"
 
 namespace millrace::broker {
-
-/// The store cannot go on. storage_failed, corrupt, foreign_file, store_locked, or internal when a
-/// guard matched no row. Whoever catches it ends the broker: the engine is ahead of the disk.
-class StoreError : public std::runtime_error {
- public:
-  StoreError(ErrorCode code, const std::string& message)
-      : std::runtime_error(message), code_(code) {}
-  [[nodiscard]] ErrorCode code() const { return code_; }
-
- private:
-  ErrorCode code_;
-};
 
 /// One thread makes, uses and destroys it. All calls block on the disk and may throw StoreError.
 class Store {

@@ -94,7 +94,8 @@ std::vector<Event> Peer::poll(Duration timeout, std::span<const int> wake_fds) {
     std::vector<zmq::pollitem_t> items{{socket_->dealer.handle(), 0, ZMQ_POLLIN, 0}};
     for (int fd : wake_fds) items.push_back({nullptr, fd, ZMQ_POLLIN, 0});
     // Without a session there is no beat, only the next HELLO.
-    const Instant next_sign = connected_ ? beat_at_ + welcome_.heartbeat : hello_at_ + kHelloAgainAfter;
+    const Instant next_sign =
+        connected_ ? beat_at_ + welcome_.heartbeat : hello_at_ + kHelloAgainAfter;
     zmq::poll(items, std::clamp(next_sign - before, Duration{0}, timeout));
   }
   const Instant now = read_clocks().mono;

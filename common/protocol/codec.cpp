@@ -25,14 +25,18 @@ concept Sequence = requires(T t) {
 };
 
 template <class T>
-concept Dictionary = requires { typename T::mapped_type; };
+concept Dictionary = requires {
+  typename T::mapped_type;
+};
 
 /// A nested message: anything that names its own fields.
 template <class T>
-concept Record = std::is_class_v<T> && !Sequence<T> && !Dictionary<T> &&
-                 !std::is_same_v<T, std::string> && !std::is_same_v<T, Payload> &&
-                 !std::is_same_v<T, RequestId> && !std::is_same_v<T, Time> &&
-                 !std::is_same_v<T, Duration> && !requires(T t) { t.value; };
+concept Record =
+    std::is_class_v<T> && !Sequence<T> && !Dictionary<T> && !std::is_same_v<T, std::string> &&
+    !std::is_same_v<T, Payload> && !std::is_same_v<T, RequestId> && !std::is_same_v<T, Time> &&
+    !std::is_same_v<T, Duration> && !requires(T t) {
+  t.value;
+};
 
 template <class T>
 bool same(const T& value, const T& standard) {
@@ -386,10 +390,10 @@ std::string encode(const Envelope& envelope) {
 
 tl::expected<Envelope, Refused> decode(std::string_view frame) {
   if (frame.size() > kFrameBytesMax)
-    return refuse(ErrorCode::bad_format,
-                  fmt::format("a frame of {} bytes is over the limit of {}", frame.size(),
-                              kFrameBytesMax),
-                  0);
+    return refuse(
+        ErrorCode::bad_format,
+        fmt::format("a frame of {} bytes is over the limit of {}", frame.size(), kFrameBytesMax),
+        0);
   try {
     msgpack::object_handle handle;
     std::size_t offset = 0;
@@ -398,8 +402,7 @@ tl::expected<Envelope, Refused> decode(std::string_view frame) {
                                       kFrameBytesMax, 0, kDecodeDepthMax);
     msgpack::unpack(handle, frame.data(), frame.size(), offset, referenced, reference_all, nullptr,
                     limit);
-    if (offset != frame.size())
-      return refuse(ErrorCode::bad_format, "bytes follow the message", 0);
+    if (offset != frame.size()) return refuse(ErrorCode::bad_format, "bytes follow the message", 0);
     return decode_envelope(handle.get());
   } catch (const std::exception& error) {  // msgpack::unpack_error, *_size_overflow, bad_alloc
     return refuse(ErrorCode::bad_format, fmt::format("no msgpack message: {}", error.what()), 0);

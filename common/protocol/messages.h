@@ -3,8 +3,8 @@
 // MRP/1: every message there is, as plain values. docs/protocol.md is the long form of this file.
 //
 // `visit` names each field once, with its key in the body map; encoder, decoder and JSON writer all
-// use it. A field that holds its default is left out of the map; an unknown key is ignored. So a new
-// field is added with a default that means what its absence meant, and a key is never reused.
+// use it. A field that holds its default is left out of the map; an unknown key is ignored. So a
+// new field is added with a default that means what its absence meant, and a key is never reused.
 
 #include <array>
 #include <cstdint>
@@ -109,9 +109,9 @@ struct NewJob {
   int max_attempts = kMaxAttemptsDefault;
   Duration delay{};  ///< after the enqueue; not together with `run_at`
   Time run_at{};
-  Duration timeout{};          ///< of one run; zero: none
-  Duration backoff{};          ///< first delay after a failure; zero: 1 s
-  std::string unique_key;      ///< reserved; refused with bad_request by this version
+  Duration timeout{};      ///< of one run; zero: none
+  Duration backoff{};      ///< first delay after a failure; zero: 1 s
+  std::string unique_key;  ///< reserved; refused with bad_request by this version
   void visit(auto& v) {
     v("kind", kind), v("payload", payload), v("priority", priority);
     v("max_attempts", max_attempts), v("delay_ms", delay), v("run_at", run_at);
@@ -124,7 +124,7 @@ struct Enqueue {
   static constexpr int kType = 10;
   RequestId request;
   std::string queue = kQueueDefault;
-  BatchId batch;  ///< none: these jobs begin a new batch
+  BatchId batch;      ///< none: these jobs begin a new batch
   bool seal = false;  ///< no further ENQUEUE follows for this batch; `jobs` may then be empty
   std::vector<NewJob> jobs;
   void visit(auto& v) {
@@ -151,7 +151,9 @@ struct Offer {
   std::map<std::string, std::string> kinds;    ///< kind → pool
   std::map<std::string, std::uint64_t> pools;  ///< pool → slots
   Until until = Until::drained;
-  void visit(auto& v) { v("queues", queues), v("kinds", kinds), v("pools", pools), v("until", until); }
+  void visit(auto& v) {
+    v("queues", queues), v("kinds", kinds), v("pools", pools), v("until", until);
+  }
 };
 
 /// Deliveries of a pool are numbered 1, 2, 3 …; the broker never sends one above `upto`.
@@ -168,7 +170,7 @@ struct Delivery {
   std::string kind;
   std::string queue;
   Payload payload;
-  int attempt = 1;       ///< 1 for the first try
+  int attempt = 1;  ///< 1 for the first try
   int max_attempts = 0;
   int deliveries = 0;
   Duration timeout{};
@@ -336,7 +338,7 @@ struct Unwatch {
 struct Close {
   static constexpr int kType = 50;
   std::string queue;
-  bool wait = false;             ///< also send DRAINED when it is drained
+  bool wait = false;  ///< also send DRAINED when it is drained
   /// 0 closes. With the generation that an earlier reply named nothing is closed: it only asks to
   /// be told when that generation is drained (after a reconnect).
   std::uint64_t generation = 0;
@@ -384,7 +386,9 @@ struct QueueInfo {
   std::uint64_t generation = 1;
   std::array<std::uint64_t, kJobStateCount> counts{};  ///< by JobState
   std::uint64_t workers = 0;
-  [[nodiscard]] std::uint64_t open_jobs() const { return counts[0] + counts[1] + counts[2] + counts[3]; }
+  [[nodiscard]] std::uint64_t open_jobs() const {
+    return counts[0] + counts[1] + counts[2] + counts[3];
+  }
   void visit(auto& v) {
     v("queue", queue), v("state", state), v("paused", paused), v("generation", generation);
     v("blocked", counts[0]), v("scheduled", counts[1]), v("ready", counts[2]);
@@ -492,11 +496,11 @@ struct List {
   static constexpr int kType = 72;
   ListWhat what = ListWhat::jobs;
   JobFilter filter;
-  std::uint64_t after = 0;         ///< ids above this one
-  std::uint64_t upto = 0;          ///< and not above this one; 0: no bound
+  std::uint64_t after = 0;  ///< ids above this one
+  std::uint64_t upto = 0;   ///< and not above this one; 0: no bound
   std::uint64_t limit = kPageRowsMax;
-  bool newest_first = false;       ///< ids falling, `after` is then an upper bound (0: none)
-  bool payloads = false;           ///< with payload and result
+  bool newest_first = false;  ///< ids falling, `after` is then an upper bound (0: none)
+  bool payloads = false;      ///< with payload and result
   void visit(auto& v) {
     v("what", what), v("filter", filter), v("after", after), v("upto", upto), v("limit", limit);
     v("newest_first", newest_first), v("payloads", payloads);

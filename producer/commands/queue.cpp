@@ -2,16 +2,13 @@
 
 #include <algorithm>
 
-#include "common/util/clock.h"
 #include "producer/commands/commands.h"
 #include "producer/commands/support.h"
 #include "producer/json_text.h"
+#include "producer/queue_close.h"
 
 namespace millrace::producer {
 namespace {
-
-/// A DRAINED that was lost with a connection is asked for again this often.
-constexpr Duration kAskAgainAfter{5000};
 
 /// Connects and carries out a request that is answered with a queue's state.
 template <class Request>
@@ -29,10 +26,6 @@ void report(Context& context, const protocol::QueueInfo& queue, const std::strin
   context.note(sentence);
 }
 
-bool is_over(const protocol::QueueInfo& queue, std::uint64_t generation) {
-  return queue.generation != generation || queue.state == protocol::QueueState::drained;
-}
-
 std::string describe_closed(const protocol::QueueInfo& queue) {
   if (queue.state == protocol::QueueState::drained)
     return fmt::format("queue `{}` is drained (generation {})", queue.queue, queue.generation);
@@ -42,35 +35,6 @@ std::string describe_closed(const protocol::QueueInfo& queue) {
                                                 "`millrace-producer queue resume {}`",
                                                 queue.queue)
                                   : "");
-}
-
-/// Waits for DRAINED of this generation. Every reconnect asks again.
-Status wait_drained(Client& client, const std::string& queue, std::uint64_t generation) {
-  const protocol::Close again{.queue = queue, .wait = true, .generation = generation};
-  Instant asked_at = read_clocks().mono;
-  while (true) {
-    const auto events = client.wait(Duration{1000});
-    if (!events) return tl::make_unexpected(events.error());
-    bool ask_again = read_clocks().mono - asked_at >= kAskAgainAfter;
-    for (const net::Event& event : *events) {
-      ask_again = ask_again || std::holds_alternative<net::Connected>(event);
-      if (const auto* reply = std::get_if<net::Replied>(&event)) {
-        const auto* info = std::get_if<protocol::QueueInfo>(&reply->message);
-        if (info != nullptr && is_over(*info, generation)) return {};
-      }
-      const auto* pushed = std::get_if<net::Pushed>(&event);
-      const auto* drained =
-          pushed == nullptr ? nullptr : std::get_if<protocol::Drained>(&pushed->message);
-      if (drained != nullptr &&
-          std::any_of(drained->queues.begin(), drained->queues.end(), [&](const auto& one) {
-            return one.queue == queue && one.generation >= generation;
-          }))
-        return {};
-    }
-    if (!ask_again) continue;
-    asked_at = read_clocks().mono;
-    client.send(again);
-  }
 }
 
 }  // namespace
@@ -108,10 +72,11 @@ int run_close(Context& context, const QueueOptions& options) {
   if (!client) return context.give_up(client.error());
   if (Status good = wait_drained(**client, options.queue, queue->generation); !good) {
     const int code = context.give_up(good.error());
-    context.error(
-        fmt::format("queue `{0}` stays closed; wait again with: millrace-producer close "
-                    "{0} --wait",
-                    options.queue));
+    if (good.error().code != ErrorCode::queue_open)
+      context.error(
+          fmt::format("queue `{0}` stays closed; wait again with: millrace-producer close "
+                      "{0} --wait",
+                      options.queue));
     return code;
   }
   const auto after = (*client)->call<protocol::Report>(protocol::Stats{options.queue});

@@ -1,0 +1,369 @@
+#pragma once
+
+// What the engine remembers, and the few functions through which all of it changes. Private to the
+// engine's .cpp files; one thread.
+
+#include <deque>
+#include <map>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "broker/engine/effects.h"
+#include "broker/engine/engine.h"
+#include "broker/engine/transition.h"
+#include "common/assert.h"
+
+namespace millrace::broker {
+
+/// Order of dispatch within a queue.
+struct ReadyKey {
+  int priority = 0;
+  JobId id;
+  auto operator<=>(const ReadyKey&) const = default;
+};
+/// Order in which scheduled jobs come up.
+struct ScheduledKey {
+  Time run_at{};
+  JobId id;
+  auto operator<=>(const ScheduledKey&) const = default;
+};
+
+/// An ordered set of which only the front is in memory. Everything up to `frontier` is in `items`;
+/// beyond it the jobs are only in the store. While a load runs, what arrives beyond the frontier
+/// waits in `arrivals`, because the load may not see it.
+template <class Key>
+struct Window {
+  std::set<Key> items;
+  std::set<Key> arrivals;
+  Key frontier{};
+  bool whole = true;  ///< nothing beyond: `frontier` does not count
+  bool loading = false;
+
+  /// True when the job stays in memory.
+  bool insert(const Key& key) {
+    if (whole || key <= frontier) return items.insert(key).second;
+    if (loading) return arrivals.insert(key).second;
+    return false;
+  }
+  bool erase(const Key& key) { return items.erase(key) + arrivals.erase(key) != 0; }
+};
+
+struct Session;
+struct Pool;
+
+struct Queue {
+  QueueRow row;
+  StateCounts counts{};
+  std::vector<LaneId> lanes;
+  std::vector<Session*> workers;                             ///< sessions that offer it
+  std::vector<std::pair<SessionId, std::uint64_t>> closers;  ///< CLOSE with wait: who, generation
+  bool dirty = false;
+
+  [[nodiscard]] std::uint64_t open_jobs() const {
+    return counts[0] + counts[1] + counts[2] + counts[3];
+  }
+};
+
+struct Lane {
+  LaneId id;
+  std::string kind;
+  Queue* queue = nullptr;
+  StateCounts counts{};
+  StateDeltas deltas{};  ///< of the batch being gathered
+  bool dirty = false;
+  Window<ReadyKey> ready;
+  std::size_t bytes = 0;  ///< payloads of `ready` in memory
+  /// Who may run its jobs; valid while `offers_seen` equals Core::offers.
+  std::vector<std::pair<Session*, Pool*>> takers;
+  std::uint64_t offers_seen = 0;
+};
+
+struct Job {
+  JobSpec spec;
+  JobStatus status;
+  Payload payload;  ///< empty when it is only in the store
+  std::size_t payload_bytes = 0;
+  std::optional<Payload> result;
+  // While leased:
+  Session* session = nullptr;  ///< null: its worker has not come back after a restart
+  std::string pool;
+  std::uint64_t delivery = 0;
+  Instant leased_at{};
+  Instant started_at{};  ///< of the run; status.started_at is the same moment in UTC
+  bool started = false;
+  // While scheduled:
+  Instant due{};
+  // Of the batch being gathered:
+  bool dirty = false;
+  bool fresh = false;    ///< not in the store yet
+  bool indexed = false;  ///< in a window; else it leaves memory when the batch is taken
+  JobState from_state = JobState::ready;
+  LeaseId from_lease;
+};
+
+struct Batch {
+  BatchRow row;
+  bool dirty = false;
+  /// A job enqueued alone is its own batch and has no row: its job's row tells everything.
+  bool implicit = false;
+  std::set<SessionId> watchers;
+  /// Rows that ended since somebody watches: all with a cursor above `recent_after`.
+  std::deque<protocol::ResultRow> recent;
+  std::size_t recent_bytes = 0;
+  FinishSeq recent_after;
+
+  [[nodiscard]] bool ended() const { return row.open == 0 && (row.sealed || row.owner.empty()); }
+};
+
+struct Pool {
+  std::string name;
+  std::uint64_t slots = 0;
+  std::uint64_t upto = 0;       ///< credit
+  std::uint64_t delivered = 0;  ///< highest delivery number used
+  std::uint64_t leased = 0;     ///< leases open now
+  std::vector<protocol::Delivery> outgoing;
+};
+
+/// How far one peer's stream of a batch's results has come.
+struct WatchState {
+  struct Sent {
+    FinishSeq cursor;
+    std::size_t rows = 0;
+    std::size_t bytes = 0;
+  };
+  FinishSeq seen;   ///< everything up to here was sent or is known to be none of its business
+  FinishSeq told;   ///< the cursor of the last message sent
+  FinishSeq acked;  ///< what the peer said it has
+  std::deque<Sent> unacked;
+  std::size_t rows_unacked = 0;
+  std::size_t bytes_unacked = 0;
+  bool reading = false;
+  bool answered = false;  ///< else `correlation` waits for a RESULTS
+  std::uint64_t correlation = 0;
+};
+
+struct Session {
+  SessionId id;
+  protocol::Role role = protocol::Role::producer;
+  ConnectionId connection;  ///< none: its connection is gone, it may come back
+  WorkerRow row;
+  Instant heard_at{};
+  Time seen_at{};
+  // worker
+  protocol::Offer offer;
+  std::map<std::string, Pool> pools;
+  std::map<LeaseId, JobId> leases;
+  std::uint64_t leases_hash = 0;
+  int mismatches = 0;
+  bool resuming = false;  ///< no deliveries until its RESUME is here
+  bool told_to_leave = false;
+  /// What became of leases it no longer has, for late and repeated messages; oldest dropped first.
+  std::map<LeaseId, protocol::ItemStatus> closed_leases;
+  // producer
+  std::map<BatchId, WatchState> watches;
+};
+
+/// Requests of one producer process.
+struct RequestLog {
+  std::uint64_t counter_max = 0;
+  std::map<std::uint64_t, RequestRow> recent;
+  std::set<std::uint64_t> absent;  ///< counters that were looked up and are not in the store
+  bool loading = false;
+  std::deque<Received> parked;
+  Instant used_at{};
+};
+
+/// A command that waits for jobs from the store. `done` says what to do with them.
+struct Parked {
+  Received command;
+  std::vector<JobId> asked;          ///< what the store is asked for
+  std::set<JobId> absent;            ///< what it does not have (CANCEL, REDRIVE)
+  std::vector<std::size_t> unknown;  ///< positions of the items that wait (settlements)
+  std::vector<protocol::ItemStatus> statuses;
+};
+
+struct Core {
+  EngineOptions options;
+  std::uint64_t epoch = 0;
+  std::uint64_t lease_counter = 0;
+  JobId last_job;
+  FinishSeq last_finish;
+  WorkerId last_worker;
+  bool marks_dirty = false;
+  Space space = Space::plenty;
+  Time started_at{};
+
+  std::unordered_map<JobId, Job> jobs;  // look-ups only: never iterated
+  std::deque<Lane> lanes;               // lane id n at n-1
+  std::map<std::pair<std::string, std::string>, LaneId, std::less<>> lane_ids;
+  std::map<std::string, Queue, std::less<>> queues;
+  std::map<BatchId, Batch> batches;
+  std::map<SessionId, Session> sessions;
+  std::map<ConnectionId, Session*> connections;
+  std::map<std::uint64_t, RequestLog> requests;
+  std::unordered_map<LeaseId, JobId> leases;       // look-ups only
+  std::set<std::pair<WorkerId, LeaseId>> orphans;  ///< leased before the restart, not resumed
+  std::map<WorkerId, WorkerRow> orphan_workers;
+  Instant orphans_until{};
+
+  Window<ScheduledKey> scheduled;
+  std::uint64_t scheduled_total = 0;
+  std::set<std::pair<Instant, JobId>> due;
+  std::set<std::pair<Instant, JobId>> timeouts;
+  std::set<std::pair<Instant, JobId>> start_writes;
+  Duration wall_offset{};
+  Instant last_turn{};
+  Instant sessions_checked_at{};
+
+  Instant prune_at{};
+  JobId prune_from;
+  bool pruning = false;
+
+  std::uint64_t offers = 1;  ///< changes when the takers of some lane may have
+  bool dispatch_wanted = false;
+  std::string dispatch_cursor;
+  std::set<std::pair<SessionId, BatchId>> watches_dirty;
+  bool leave_checks = false;
+
+  // Loads under way, oldest first: the number of the batch each was asked with.
+  std::deque<std::uint64_t> loads_under_way;
+  std::size_t job_loads_under_way = 0;
+  std::map<std::uint64_t, Parked> parked;
+  /// Commands that wait for a batch's row: WATCH, and ENQUEUE and REPLAY into a batch.
+  std::map<BatchId, std::vector<Received>> batch_parked;
+  BatchId absent_batch;  ///< while they run again: the store has no such batch
+  std::uint64_t last_ticket = 0;
+  std::uint64_t batch_number = 1;  ///< of the batch being gathered
+  /// Jobs that changed and left memory, with their batch, while loads are under way that may have
+  /// seen them as they were before.
+  std::unordered_map<JobId, std::uint64_t> changed;
+
+  std::vector<JobId> dirty_jobs;
+  std::vector<JobId> visitors;  ///< loaded for one command
+  std::vector<BatchId> visiting_batches;
+  std::vector<LaneId> dirty_lanes;
+  std::vector<BatchId> dirty_batches;
+  std::vector<std::string> dirty_queues;
+  std::vector<LaneId> new_lanes;
+  std::uint64_t random_state = 0;
+  Effects effects;
+
+  // ---- jobs (core.cpp) -------------------------------------------------------------------------
+  Job* find_job(JobId id);
+  Lane& lane(LaneId id) { return lanes[id.value - 1]; }
+  Lane& lane_of(const Job& job) { return lane(job.spec.lane); }
+  Queue& queue(const std::string& name);  ///< made on first use
+  LaneId lane_for(const std::string& queue, const std::string& kind);
+
+  /// Adds a job nobody has seen yet, in state scheduled or ready.
+  Job& create(JobId id, Job job, Now now);
+  /// Brings a stored job into memory without indexing it.
+  Job& adopt(JobRecord record);
+  /// The only way a job changes state: checks the table, moves counters and indexes, marks dirty.
+  void apply(JobId id, Job& job, JobEvent event, Now now);
+  /// Marks a job's row to be written.
+  void touch(JobId id, Job& job);
+  void touch(Queue& queue);
+  void touch(Batch& batch);
+  /// Puts a ready or scheduled job where dispatch or the clock finds it.
+  void index(JobId id, Job& job, Now now);
+  void unindex(JobId id, Job& job);
+  void count(Job& job, JobState state, int by);
+
+  // ---- replies ---------------------------------------------------------------------------------
+  void reply(ConnectionId to, std::uint64_t correlation, protocol::Message message);
+  void reply_now(ConnectionId to, std::uint64_t correlation, protocol::Message message);
+  void refuse(const Received& command, ErrorCode code, std::string message, Duration after = {});
+  void load(Load load);
+  double random();  ///< in [0, 1)
+};
+
+// ---- the concerns, each in its own file ---------------------------------------------------------
+
+// session.cpp
+void on_hello(Core&, Received&, const protocol::Hello&, Now);
+void on_offer(Core&, Session&, Received&, protocol::Offer&, Now);
+void on_heartbeat(Core&, Session&, Received&, const protocol::Heartbeat&, Now);
+void on_bye(Core&, Session&, Now);
+void on_resume(Core&, Session&, Received&, const protocol::Resume&, Now);
+void add_credit(Core&, Session&, const std::map<std::string, std::uint64_t>& upto);
+void lose_silent_sessions(Core&, Now);
+void end_resume_grace(Core&, Now);
+
+// enqueue.cpp
+void on_enqueue(Core&, Received, Now);
+void on_loaded_request(Core&, LoadedRequest, Now);
+/// Answers a request that is remembered. True: handled.
+bool recorded_request(Core&, const Received&, RequestId, std::uint64_t body_hash);
+/// Answers a repeated request, or parks it until the store was asked. True: handled.
+bool known_request(Core&, Received&, RequestId, std::uint64_t body_hash, Now);
+void remember_request(Core&, RequestRow);
+bool park_for_batch(Core&, Received&, BatchId);
+JobId next_job_ids(Core&, std::size_t count);
+Batch& batch_for_new_jobs(Core&, BatchId wanted, JobId first, const SessionId& owner, bool seal,
+                          Now);
+
+// settle.cpp
+void on_started(Core&, Session&, const protocol::Started&, Now);
+template <class Verb>
+void on_settle(Core&, Session&, Received, Now);
+void on_loaded_settlement(Core&, Parked, const LoadedJobs&, Now);
+void fail_attempt(Core&, JobId, Job&, const char* outcome, std::string error, Duration delay,
+                  bool last, Now);
+void lose_lease(Core&, JobId, Job&, Now);
+void give_back(Core&, JobId, Job&, Now);
+/// Ends the lease of a job in memory; afterwards it may be applied any event.
+void close_lease(Core&, JobId, Job&, protocol::ItemStatus);
+void time_out_runs(Core&, Now);
+void write_starts(Core&, Now);
+void on_undelivered(Core&, Undelivered, Now);
+
+// dispatch.cpp
+void dispatch(Core&, Now);
+void send_deliveries(Core&);
+
+// window.cpp
+void on_loaded_ready(Core&, LoadedReady, std::uint64_t batch, Now);
+void on_loaded_scheduled(Core&, LoadedScheduled, std::uint64_t batch, Now);
+void load_lane_if_low(Core&, Lane&);
+void load_scheduled_if_low(Core&);
+void trim_lane(Core&, Lane&);
+void trim_scheduled(Core&);
+void run_due_jobs(Core&, Now);
+void follow_wall_clock(Core&, Now);
+
+// queue.cpp
+void on_close(Core&, Session&, Received&, const protocol::Close&, Now);
+void on_open(Core&, Received&, const protocol::Open&);
+void on_pause(Core&, Received&, const std::string& queue, bool paused);
+void check_drained(Core&, Queue&);
+void reopen_if_drained(Core&, Queue&);
+void send_workers_home(Core&);
+protocol::QueueInfo queue_info(const Queue&);
+void on_stats(Core&, Received&, const protocol::Stats&, Now);
+
+// batch.cpp
+void on_watch(Core&, Session&, Received&, const protocol::Watch&);
+void on_unwatch(Core&, Session&, BatchId);
+void on_loaded_batch(Core&, LoadedBatch, std::uint64_t batch, Now);
+void on_results_read(Core&, ResultsRead);
+void pump_watches(Core&);
+void record_result(Core&, JobId, const Job&);
+void batch_changed(Core&, Batch&);
+void drop_owner(Core&, const SessionId&);
+void drop_watches(Core&, Session&);
+/// Forgets a batch that nobody needs in memory.
+void forget_if_idle(Core&, BatchId);
+
+// jobs_by_id.cpp
+/// CANCEL and REDRIVE; loads the jobs that are not in memory first.
+void run_by_id(Core&, Parked, Now);
+void on_replay(Core&, Received, Now);
+void on_loaded_jobs(Core&, LoadedJobs, std::uint64_t batch, Now);
+void on_pruned(Core&, const Pruned&, Now);
+void prune_if_due(Core&, Now);
+
+}  // namespace millrace::broker

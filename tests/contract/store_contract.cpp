@@ -1,0 +1,162 @@
+#include "tests/contract/store_contract.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+
+namespace millrace::broker::testing {
+
+TempFolder::TempFolder() {
+  std::string name = (std::filesystem::temp_directory_path() / "millrace-XXXXXX").string();
+  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder");
+  path_ = name;
+}
+
+TempFolder::~TempFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+SqliteOptions fast_options(const std::string& path) {
+  SqliteOptions options;
+  options.path = path;
+  options.ballast_bytes = 0;
+  options.synchronous = 0;
+  return options;
+}
+
+void SqliteBackend::reopen() {
+  query_.reset();
+  store_.reset();
+  store_ = std::make_unique<SqliteStore>(fast_options(folder_.file("jobs.db")));
+}
+
+Query& SqliteBackend::query() {
+  if (!query_)
+    query_ = std::make_unique<SqliteQuery>(SqliteQueryOptions{.path = folder_.file("jobs.db")});
+  return *query_;
+}
+
+Time at(std::int64_t ms) { return Time{Duration{ms}}; }
+
+JobInsert ready_job(std::uint64_t id) {
+  JobInsert job;
+  job.id = JobId{id};
+  job.spec.lane = kLane;
+  job.spec.batch = BatchId{1};
+  job.spec.enqueued_at = at(kEnqueuedAt);
+  job.status.run_at = job.spec.enqueued_at;
+  return job;
+}
+
+JobInsert scheduled_job(std::uint64_t id, std::int64_t run_at) {
+  JobInsert job = ready_job(id);
+  job.status.state = JobState::scheduled;
+  job.status.run_at = at(kEnqueuedAt + run_at);
+  return job;
+}
+
+JobInsert leased_job(std::uint64_t id, std::uint64_t lease) {
+  JobInsert job = ready_job(id);
+  job.status.state = JobState::leased;
+  job.status.lease = LeaseId{lease};
+  job.status.deliveries = 1;
+  return job;
+}
+
+JobUpdate change(const JobInsert& job, JobState state) {
+  JobUpdate update;
+  update.id = job.id;
+  update.from_state = job.status.state;
+  update.from_lease = job.status.lease;
+  update.status = job.status;
+  update.status.state = state;
+  return update;
+}
+
+JobUpdate finish(const JobInsert& job, JobState state, std::uint64_t seq,
+                 std::int64_t finished_at) {
+  JobUpdate update = change(job, state);
+  update.status.finish_seq = FinishSeq{seq};
+  update.status.finished_at = at(kEnqueuedAt + finished_at);
+  if (state == JobState::done) {
+    update.status.attempts = 1;
+    update.result = Payload::text("result " + std::to_string(job.id.value));
+  }
+  return update;
+}
+
+std::vector<std::uint64_t> ids(const std::vector<JobRecord>& jobs) {
+  std::vector<std::uint64_t> ids;
+  ids.reserve(jobs.size());
+  for (const auto& job : jobs) ids.push_back(job.id.value);
+  return ids;
+}
+
+std::vector<std::uint64_t> ids(const std::vector<protocol::JobInfo>& jobs) {
+  std::vector<std::uint64_t> ids;
+  ids.reserve(jobs.size());
+  for (const auto& job : jobs) ids.push_back(job.job.value);
+  return ids;
+}
+
+void count(WriteBatch& batch, const std::vector<JobInsert>& known) {
+  std::map<JobId, LaneId> lanes;
+  for (const JobInsert& job : known) lanes[job.id] = job.spec.lane;
+  std::map<LaneId, StateDeltas> deltas;
+  for (const JobInsert& job : batch.inserts) {
+    lanes[job.id] = job.spec.lane;
+    ++deltas[job.spec.lane].at(static_cast<std::size_t>(job.status.state));
+    batch.last_job = std::max(batch.last_job, job.id);
+  }
+  for (const JobUpdate& job : batch.updates) {
+    --deltas[lanes.at(job.id)].at(static_cast<std::size_t>(job.from_state));
+    ++deltas[lanes.at(job.id)].at(static_cast<std::size_t>(job.status.state));
+    batch.last_finish = std::max(batch.last_finish, job.status.finish_seq);
+  }
+  for (const auto& [lane, changes] : deltas) batch.lane_deltas.push_back({lane, changes});
+}
+
+void put(Store& store, std::vector<JobInsert> jobs) {
+  WriteBatch batch;
+  batch.inserts = std::move(jobs);
+  count(batch);
+  store.commit(batch);
+}
+
+void put(Store& store, const std::vector<JobInsert>& known, std::vector<JobUpdate> updates) {
+  WriteBatch batch;
+  batch.updates = std::move(updates);
+  count(batch, known);
+  store.commit(batch);
+}
+
+void expect_same(const JobInsert& written, const JobRecord& read) {
+  EXPECT_EQ(written.id, read.id);
+  EXPECT_EQ(written.spec.lane, read.spec.lane);
+  EXPECT_EQ(written.spec.priority, read.spec.priority);
+  EXPECT_EQ(written.spec.batch, read.spec.batch);
+  EXPECT_EQ(written.spec.replay_of, read.spec.replay_of);
+  EXPECT_EQ(written.spec.max_attempts, read.spec.max_attempts);
+  EXPECT_EQ(written.spec.timeout, read.spec.timeout);
+  EXPECT_EQ(written.spec.backoff, read.spec.backoff);
+  EXPECT_EQ(written.spec.absolute, read.spec.absolute);
+  EXPECT_EQ(written.spec.enqueued_at, read.spec.enqueued_at);
+  EXPECT_EQ(written.status.state, read.status.state);
+  EXPECT_EQ(written.status.lease, read.status.lease);
+  EXPECT_EQ(written.status.worker, read.status.worker);
+  EXPECT_EQ(written.status.deliveries, read.status.deliveries);
+  EXPECT_EQ(written.status.attempts, read.status.attempts);
+  EXPECT_EQ(written.status.crashes, read.status.crashes);
+  EXPECT_EQ(written.status.attempts_base, read.status.attempts_base);
+  EXPECT_EQ(written.status.crashes_base, read.status.crashes_base);
+  EXPECT_EQ(written.status.run_at, read.status.run_at);
+  EXPECT_EQ(written.status.started_at, read.status.started_at);
+  EXPECT_EQ(written.status.finished_at, read.status.finished_at);
+  EXPECT_EQ(written.status.finish_seq, read.status.finish_seq);
+  EXPECT_EQ(written.status.error, read.status.error);
+  EXPECT_EQ(written.payload, read.payload);
+  EXPECT_EQ(written.payload.size(), read.payload_bytes);
+}
+
+}  // namespace millrace::broker::testing
