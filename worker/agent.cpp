@@ -37,7 +37,7 @@ std::string tally_text(const Tally& tally) {
 class Agent::PeerLink final : public Link {
  public:
   explicit PeerLink(std::unique_ptr<net::Peer>& peer) : peer_(peer) {}
-  void tell(protocol::Message message) override { peer_->tell(std::move(message)); }
+  void tell(const protocol::Message& message) override { peer_->tell(message); }
   std::uint64_t request(protocol::Message message) override {
     return peer_->request(std::move(message));
   }
@@ -96,7 +96,7 @@ void Agent::handle(net::Event event, Instant now) {
   std::visit(Overloaded{
                  [&](net::Connected& connected) { on_connected(connected.welcome, now); },
                  [&](net::Lost&) {
-                   log::warn("lost the broker at {}; {} jobs run on, results are kept",
+                   log::warn("lost the broker at {}; what runs goes on ({}), results are kept",
                              peer_->endpoint(), bench_.running());
                    say_again_at_ = now + kWaitingLineEvery;
                  },

@@ -82,8 +82,7 @@ void Workbench::drop(const std::vector<LeaseId>& leases) {
     }
   }
   if (!gone.empty())
-    log::info("{} leases are gone (the broker took this worker for lost): their runs are stopped",
-              gone.size());
+    log::info("leases the broker has taken back: {}; their runs are stopped", gone.size());
   revoke(gone, StopReason::dropped);
 }
 

@@ -22,7 +22,7 @@ namespace millrace::worker {
 class Link {
  public:
   virtual ~Link() = default;
-  virtual void tell(protocol::Message message) = 0;
+  virtual void tell(const protocol::Message& message) = 0;
   /// Sent again by the link until it is answered.
   virtual std::uint64_t request(protocol::Message message) = 0;
   virtual void forget(std::uint64_t correlation) = 0;

@@ -13,8 +13,8 @@
 
 namespace millrace::broker {
 
-/// Thread `mr-read`: one read-only connection, for lists, single jobs and results that a watcher has
-/// to catch up with.
+/// Thread `mr-read`: one read-only connection, for lists, single jobs and results that a watcher
+/// has to catch up with.
 class ReadThread final : public ReadPort {
  public:
   using Make = std::function<std::unique_ptr<Query>()>;

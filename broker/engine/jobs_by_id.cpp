@@ -13,7 +13,8 @@ namespace {
 
 using protocol::ItemStatus;
 
-constexpr Duration kPruneEvery{60'000};
+constexpr Duration kPruneEveryMin{1000};
+constexpr Duration kPruneEveryMax{60'000};
 
 void park(Core& core, Parked parked, bool payloads) {
   const std::uint64_t ticket = ++core.last_ticket;
@@ -279,7 +280,10 @@ void prune_if_due(Core& core, Now now) {
 void on_pruned(Core& core, const Pruned& pruned, Now now) {
   core.pruning = false;
   core.prune_from = pruned.next;
-  core.prune_at = pruned.next ? now.mono : now.mono + kPruneEvery;
+  const Duration keep = core.options.retention;
+  const Duration every =
+      keep.count() == 0 ? kPruneEveryMax : std::clamp(keep / 4, kPruneEveryMin, kPruneEveryMax);
+  core.prune_at = pruned.next ? now.mono : now.mono + every;
   for (const LaneDelta& delta : pruned.deltas) {
     Lane& lane = core.lane(delta.id);
     for (std::size_t state = 0; state < kJobStateCount; ++state) {

@@ -193,7 +193,8 @@ void on_hello(Core& core, Received& command, const protocol::Hello& hello, Now n
                        Duration{1000});
   Session& session = known ? found->second : new_session(core, hello, now);
   bind(core, session, command.from, now);
-  core.reply_now(command.from, command.correlation, welcome(core, known, now));
+  // Behind the deliveries that wait for their commit: the RESUME that answers names them too.
+  core.reply(command.from, command.correlation, welcome(core, known, now));
 }
 
 void on_offer(Core& core, Session& session, Received& command, protocol::Offer& offer, Now now) {

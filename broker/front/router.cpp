@@ -1,7 +1,9 @@
 #include "broker/front/router.h"
 
 #include <fmt/format.h>
+#include <netdb.h>
 
+#include <array>
 #include <zmq.hpp>
 
 #include "common/net/sockets.h"
@@ -11,6 +13,26 @@ namespace {
 
 /// Routing ids of peers that left without a word are remembered up to here, oldest dropped first.
 constexpr std::size_t kConnectionsKept = 50'000;
+
+/// libzmq binds to addresses and interfaces, not to host names: `tcp://localhost:7411` becomes
+/// `tcp://127.0.0.1:7411`. Anything else is left as it is.
+std::string with_address(const std::string& endpoint) {
+  constexpr std::string_view kTcp = "tcp://";
+  const std::size_t colon = endpoint.rfind(':');
+  if (!endpoint.starts_with(kTcp) || colon < kTcp.size()) return endpoint;
+  const std::string host = endpoint.substr(kTcp.size(), colon - kTcp.size());
+  if (host == "*" || host.starts_with('[')) return endpoint;
+  addrinfo hints{};
+  hints.ai_family = AF_INET;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  if (getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) return endpoint;
+  std::array<char, NI_MAXHOST> address{};
+  const int failed = getnameinfo(found->ai_addr, found->ai_addrlen, address.data(), address.size(),
+                                 nullptr, 0, NI_NUMERICHOST);
+  freeaddrinfo(found);
+  return failed != 0 ? endpoint : fmt::format("tcp://{}{}", address.data(), endpoint.substr(colon));
+}
 
 }  // namespace
 
@@ -28,7 +50,7 @@ Result<std::unique_ptr<Router>> Router::bind(const std::string& endpoint) {
   auto socket = std::make_unique<Socket>();
   net::configure_router(socket->router);
   try {
-    socket->router.bind(endpoint);
+    socket->router.bind(with_address(endpoint));
   } catch (const zmq::error_t& error) {
     if (error.num() == EADDRINUSE)
       return fail(

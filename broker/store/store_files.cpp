@@ -67,7 +67,9 @@ std::string resolve_database_path(const std::string& path) {
     throw StoreError(ErrorCode::storage_failed,
                      fmt::format("`{}` is not a folder, so it cannot hold `{}`", folder.string(),
                                  given.filename().string()));
-  return (resolved / given.filename()).string();
+  // A link is followed here, so that the lock lies beside the file itself, whatever name led to it.
+  const fs::path file = fs::weakly_canonical(resolved / given.filename(), error);
+  return error ? (resolved / given.filename()).string() : file.string();
 }
 
 void check_file_header(const std::string& path) {
