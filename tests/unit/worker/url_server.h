@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace millrace::worker {
+
+/// A web server for tests on 127.0.0.1, on a port the system picks. It reads one request, lets
+/// `answer` say what to send back, sends it and closes.
+class UrlServer {
+ public:
+  struct Answer {
+    std::string text;
+    bool reset = false;     ///< end the connection with RST
+    bool hold = false;      ///< keep it open until the server ends
+    std::size_t zeros = 0;  ///< bytes sent behind `text`
+  };
+  /// `request` is everything up to the blank line.
+  using Respond = std::function<Answer(const std::string& request)>;
+
+  explicit UrlServer(Respond respond);
+  ~UrlServer();
+  UrlServer(const UrlServer&) = delete;
+  UrlServer& operator=(const UrlServer&) = delete;
+
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  [[nodiscard]] std::string url(const std::string& path = "/") const;
+  /// Requests so far.
+  [[nodiscard]] std::vector<std::string> requests();
+
+ private:
+  void serve();
+  void answer(int fd);
+
+  Respond respond_;
+  std::uint16_t port_ = 0;  // before the listener, which sets it
+  int listener_;
+  std::mutex mutex_;
+  std::vector<std::string> requests_;
+  std::vector<int> held_;  // by the serving thread
+  std::jthread thread_;
+};
+
+/// A port on which nobody listens.
+[[nodiscard]] std::uint16_t closed_port();
+
+}  // namespace millrace::worker

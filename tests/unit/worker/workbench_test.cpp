@@ -1,0 +1,393 @@
+#include "worker/workbench.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace millrace::worker {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+/// Remembers what was sent, in order.
+class RecordingLink : public Link {
+ public:
+  struct Sent {
+    std::uint64_t correlation = 0;
+    protocol::Message message;
+  };
+
+  void tell(const protocol::Message& message) override { sent.push_back({0, message}); }
+  std::uint64_t request(protocol::Message message) override {
+    sent.push_back({++last, std::move(message)});
+    return last;
+  }
+  void forget(std::uint64_t correlation) override { forgotten.push_back(correlation); }
+
+  /// The only message of this type since the last call of clear().
+  template <class T>
+  const T& only() const {
+    const T* found = nullptr;
+    for (const Sent& entry : sent) {
+      const auto* message = std::get_if<T>(&entry.message);
+      if (message == nullptr) continue;
+      EXPECT_EQ(found, nullptr) << "more than one";
+      found = message;
+    }
+    static const T kNone{};
+    if (found == nullptr) ADD_FAILURE() << "none of this type";
+    return found != nullptr ? *found : kNone;
+  }
+  template <class T>
+  [[nodiscard]] bool has() const {
+    return std::any_of(sent.begin(), sent.end(),
+                       [](const Sent& entry) { return std::holds_alternative<T>(entry.message); });
+  }
+  void clear() { sent.clear(); }
+
+  std::vector<Sent> sent;
+  std::vector<std::uint64_t> forgotten;
+  std::uint64_t last = 0;
+};
+
+/// Runs nothing; the test says how each job ends.
+class FakeExecutor : public Executor {
+ public:
+  explicit FakeExecutor(std::size_t slots) : slots_(slots) {}
+  [[nodiscard]] std::size_t slots() const override { return slots_; }
+  void start(std::vector<Job> jobs) override {
+    for (Job& job : jobs) started.push_back(std::move(job));
+  }
+  void cancel(LeaseId lease, StopReason reason) override { cancelled.emplace_back(lease, reason); }
+  [[nodiscard]] bool stop(Duration) override { return true; }
+
+  std::vector<Job> started;
+  std::vector<std::pair<LeaseId, StopReason>> cancelled;
+
+ private:
+  std::size_t slots_;
+};
+
+class WorkbenchTest : public testing::Test {
+ protected:
+  WorkbenchTest() {
+    registry_.add("echo", {kPoolIo, [](JobContext&) { return Outcome::ack(); }});
+    registry_.add("sum", {kPoolCpu, [](JobContext&) { return Outcome::ack(); }});
+    bench_.emplace(link_, registry_, std::vector<PoolSpec>{{"io", &io_}, {"cpu", &cpu_}});
+    protocol::Welcome welcome;
+    welcome.result_bytes_max = 100;
+    bench_->connected(welcome);
+    bench_->resumed({});
+    turn();
+    link_.clear();
+  }
+
+  void turn() { bench_->turn(now_); }
+
+  protocol::Delivery delivery(std::uint64_t lease, const std::string& kind = "echo") {
+    protocol::Delivery made;
+    made.number = ++number_;
+    made.lease = LeaseId{lease};
+    made.job = JobId{lease + 1000};
+    made.kind = kind;
+    made.queue = "default";
+    made.payload = Payload::text("1");
+    return made;
+  }
+  void deliver(std::initializer_list<std::uint64_t> leases) {
+    protocol::Jobs jobs{.pool = "io", .items = {}};
+    for (const std::uint64_t lease : leases) jobs.items.push_back(delivery(lease));
+    bench_->deliver(std::move(jobs));
+    turn();
+  }
+  void complete(std::uint64_t lease, Outcome outcome, StopReason stopped = StopReason::none) {
+    std::vector<Completion> completions;
+    completions.push_back({.lease = LeaseId{lease},
+                           .outcome = std::move(outcome),
+                           .stopped = stopped,
+                           .elapsed = std::chrono::seconds{1}});
+    bench_->complete(std::move(completions));
+    turn();
+  }
+  void settle_last() {
+    EXPECT_TRUE(bench_->answered(link_.last, protocol::Settled{}, now_));
+    turn();
+  }
+  std::vector<std::uint64_t> started_on_io() const {
+    std::vector<std::uint64_t> leases;
+    for (const Job& job : io_.started) leases.push_back(job.lease.value);
+    return leases;
+  }
+
+  RecordingLink link_;
+  Registry registry_;
+  FakeExecutor io_{2};
+  FakeExecutor cpu_{1};
+  std::optional<Workbench> bench_;
+  Instant now_{Duration{1000}};
+  std::uint64_t number_ = 0;
+};
+
+TEST_F(WorkbenchTest, StartsWhatFitsAndTellsBeforehand) {
+  deliver({1, 2, 3});
+
+  EXPECT_THAT(link_.only<protocol::Started>().leases, ElementsAre(LeaseId{1}, LeaseId{2}));
+  EXPECT_THAT(started_on_io(), ElementsAre(1, 2));
+  EXPECT_EQ(bench_->heartbeat().held, 3U);
+}
+
+TEST_F(WorkbenchTest, StartsTheNextWhenASlotIsFreeThoughTheResultIsNotSettled) {
+  deliver({1, 2, 3});
+  link_.clear();
+
+  complete(1, Outcome::ack());
+
+  EXPECT_THAT(link_.only<protocol::Started>().leases, ElementsAre(LeaseId{3}));
+  EXPECT_THAT(started_on_io(), ElementsAre(1, 2, 3));
+}
+
+TEST_F(WorkbenchTest, GivesCreditOnlyWhenSettled) {
+  deliver({1, 2});
+  complete(1, Outcome::ack());
+  EXPECT_FALSE(link_.has<protocol::Credit>());
+
+  settle_last();
+
+  EXPECT_EQ(link_.only<protocol::Credit>().upto.at("io"), 3U);
+  EXPECT_EQ(bench_->heartbeat().credit.at("io"), 3U);
+  EXPECT_EQ(bench_->heartbeat().held, 1U);
+  EXPECT_EQ(bench_->heartbeat().held_hash, protocol::lease_hash(LeaseId{2}));
+}
+
+TEST_F(WorkbenchTest, SendsEachOutcomeByItsVerb) {
+  deliver({1, 2});
+  std::vector<Completion> both;
+  both.push_back({.lease = LeaseId{1}, .outcome = Outcome::ack(Payload::text("ok"))});
+  both.push_back({.lease = LeaseId{2}, .outcome = Outcome::nack("refused", Duration{200})});
+  bench_->complete(std::move(both));
+  turn();
+
+  const auto& ack = link_.only<protocol::Ack>().items.at(0);
+  EXPECT_EQ(ack.job, JobId{1001});
+  EXPECT_EQ(ack.result, Payload::text("ok"));
+  const auto& nack = link_.only<protocol::Nack>().items.at(0);
+  EXPECT_EQ(nack.error, "refused");
+  EXPECT_EQ(nack.delay, Duration{200});
+  EXPECT_EQ(bench_->tally().ran, 2U);
+  EXPECT_EQ(bench_->tally().failed, 1U);
+}
+
+TEST_F(WorkbenchTest, RejectsAResultAboveTheLimit) {
+  deliver({1});
+  complete(1, Outcome::ack(Payload::text(std::string(101, 'x'))));
+
+  EXPECT_THAT(link_.only<protocol::Reject>().items.at(0).error,
+              StartsWith("result_too_large: 101 bytes"));
+}
+
+TEST_F(WorkbenchTest, CutsALongErrorBetweenCharacters) {
+  deliver({1});
+  std::string error = "x";
+  while (error.size() < 5000) error += "é";
+  complete(1, Outcome::nack(error));
+
+  const std::string& sent = link_.only<protocol::Nack>().items.at(0).error;
+  EXPECT_EQ(sent.size(), Limits{}.error_bytes_max - 1);
+}
+
+TEST_F(WorkbenchTest, RefusesAKindItDoesNotHave) {
+  bench_->deliver({.pool = "cpu", .items = {delivery(1, "resize")}});
+  turn();
+
+  EXPECT_THAT(link_.only<protocol::Nack>().items.at(0).error, StartsWith("unknown_kind: "));
+  EXPECT_FALSE(link_.has<protocol::Started>());
+}
+
+TEST_F(WorkbenchTest, StopsARevokedRunAndSendsNothingOfIt) {
+  deliver({1, 2, 3});
+  bench_->revoke({LeaseId{1}, LeaseId{3}, LeaseId{99}}, StopReason::cancelled);
+  EXPECT_THAT(io_.cancelled, ElementsAre(std::pair(LeaseId{1}, StopReason::cancelled)));
+  EXPECT_EQ(bench_->held(), 1U);
+  EXPECT_EQ(bench_->running(), 2U);
+  link_.clear();
+
+  complete(1, Outcome::ack(), StopReason::cancelled);
+
+  EXPECT_FALSE(link_.has<protocol::Ack>());
+  EXPECT_EQ(bench_->running(), 1U);
+  EXPECT_THAT(started_on_io(), ElementsAre(1, 2));
+}
+
+TEST_F(WorkbenchTest, GivesBackWhatIsRecalledUnlessItHasStarted) {
+  deliver({1, 2, 3, 4});
+  bench_->recall({LeaseId{1}, LeaseId{4}});
+  turn();
+
+  const auto& items = link_.only<protocol::Release>().items;
+  ASSERT_EQ(items.size(), 1U);
+  EXPECT_EQ(items[0].lease, LeaseId{4});
+}
+
+TEST_F(WorkbenchTest, AsksAnOverdueRunToStopAndCallsItTimeout) {
+  protocol::Jobs jobs{.pool = "io", .items = {delivery(1)}};
+  jobs.items[0].timeout = Duration{500};
+  bench_->deliver(std::move(jobs));
+  turn();
+  EXPECT_EQ(bench_->next_deadline(), now_ + Duration{500});
+
+  now_ += Duration{500};
+  turn();
+  EXPECT_THAT(io_.cancelled, ElementsAre(std::pair(LeaseId{1}, StopReason::timeout)));
+  complete(1, Outcome::ack(), StopReason::timeout);
+
+  const auto& nack = link_.only<protocol::Nack>().items.at(0);
+  EXPECT_THAT(nack.error, HasSubstr("timeout: no result within 500ms"));
+  EXPECT_EQ(bench_->next_deadline(), std::nullopt);
+}
+
+TEST_F(WorkbenchTest, ForgetsTheTimeoutOfARunThatEnded) {
+  protocol::Jobs jobs{.pool = "io", .items = {delivery(1)}};
+  jobs.items[0].timeout = Duration{500};
+  bench_->deliver(std::move(jobs));
+  turn();
+  now_ += Duration{499};
+  complete(1, Outcome::ack());
+
+  EXPECT_EQ(bench_->next_deadline(), std::nullopt);
+}
+
+TEST_F(WorkbenchTest, GivesBackWhatWaitsAndWhatComesWhenClosed) {
+  deliver({1, 2, 3});
+  bench_->close();
+  turn();
+  EXPECT_EQ(link_.only<protocol::Release>().items.at(0).lease, LeaseId{3});
+  link_.clear();
+
+  deliver({4});
+
+  EXPECT_EQ(link_.only<protocol::Release>().items.at(0).lease, LeaseId{4});
+  EXPECT_FALSE(link_.has<protocol::Started>());
+  EXPECT_FALSE(link_.has<protocol::Credit>());
+}
+
+TEST_F(WorkbenchTest, GivesBackRunsThatFailBecauseTheWorkerEnds) {
+  deliver({1, 2});
+  bench_->close();
+  bench_->stop_runs();
+  EXPECT_EQ(io_.cancelled.size(), 2U);
+  complete(1, Outcome::nack("cancelled: too early"), StopReason::shutdown);
+  complete(2, Outcome::ack(), StopReason::shutdown);
+
+  EXPECT_EQ(link_.only<protocol::Release>().items.at(0).lease, LeaseId{1});
+  EXPECT_EQ(link_.only<protocol::Ack>().items.at(0).lease, LeaseId{2});
+}
+
+TEST_F(WorkbenchTest, SendsAgainWhatTheBrokerRefusedForTheMoment) {
+  deliver({1});
+  complete(1, Outcome::ack(Payload::text("kept")));
+  const protocol::ErrorReply busy{
+      .code = "busy", .message = "later", .retryable = true, .after = Duration{700}};
+  EXPECT_TRUE(bench_->answered(link_.last, busy, now_));
+  EXPECT_EQ(bench_->unsettled_results(), 1U);
+  link_.clear();
+
+  now_ += Duration{699};
+  turn();
+  EXPECT_FALSE(link_.has<protocol::Ack>());
+  now_ += Duration{1};
+  turn();
+
+  EXPECT_EQ(link_.only<protocol::Ack>().items.at(0).result, Payload::text("kept"));
+  settle_last();
+  EXPECT_EQ(bench_->held(), 0U);
+}
+
+TEST_F(WorkbenchTest, ResumeNamesWaitingRunningAndUnsettledLeases) {
+  deliver({1, 2, 3});
+  complete(1, Outcome::ack());
+  bench_->revoke({LeaseId{2}}, StopReason::cancelled);
+  deliver({4});
+
+  const auto leases = bench_->resume(now_ + Duration{250}).leases;
+
+  ASSERT_EQ(leases.size(), 3U);
+  EXPECT_TRUE(leases[0].started);  // 1: unsettled
+  EXPECT_EQ(leases[0].elapsed, Duration{1000});
+  EXPECT_TRUE(leases[1].started);  // 3: running
+  EXPECT_EQ(leases[1].elapsed, Duration{250});
+  EXPECT_FALSE(leases[2].started);  // 4: waiting
+}
+
+TEST_F(WorkbenchTest, StopsRunsThatTheBrokerDoesNotKeep) {
+  deliver({1, 2, 3});
+  bench_->connected({});
+  EXPECT_TRUE(bench_->heartbeat().credit.empty());
+  protocol::Resumed resumed;
+  resumed.keep = {LeaseId{1}};
+  resumed.drop = {LeaseId{2}, LeaseId{3}};
+  resumed.delivered = {{"io", 1}};
+  bench_->resumed(resumed);
+  turn();
+
+  EXPECT_THAT(io_.cancelled, ElementsAre(std::pair(LeaseId{2}, StopReason::dropped)));
+  EXPECT_EQ(bench_->held(), 1U);
+  // Both slots are taken: nothing beyond delivery 1 until the dropped run returns.
+  EXPECT_EQ(bench_->heartbeat().credit.at("io"), 1U);
+  complete(2, Outcome::nack("stopped"), StopReason::dropped);
+  EXPECT_EQ(bench_->heartbeat().credit.at("io"), 2U);
+}
+
+TEST_F(WorkbenchTest, TellsNoCreditBetweenASessionAndItsResumed) {
+  deliver({1, 2});
+  complete(1, Outcome::ack());
+  settle_last();
+  protocol::Welcome welcome;
+  welcome.known = true;  // also of a broker that restarted, when HELLO had to be said twice
+  bench_->connected(welcome);
+  link_.clear();
+  turn();
+  EXPECT_TRUE(bench_->heartbeat().credit.empty());
+  EXPECT_FALSE(link_.has<protocol::Credit>());
+
+  bench_->resumed({.keep = {LeaseId{2}}, .drop = {}, .delivered = {{"io", 1}}});
+  turn();
+
+  EXPECT_EQ(link_.only<protocol::Credit>().upto.at("io"), 2U);
+}
+
+TEST_F(WorkbenchTest, AnUnsettledOutcomeSurvivesOneDropAndEndsWithTheSecond) {
+  deliver({1});
+  complete(1, Outcome::ack());
+  const std::uint64_t request = link_.last;
+  protocol::Resumed resumed;
+  resumed.drop = {LeaseId{1}};
+
+  bench_->resumed(resumed);
+  EXPECT_EQ(bench_->held(), 1U);
+  bench_->resumed(resumed);
+
+  EXPECT_EQ(bench_->held(), 0U);
+  EXPECT_THAT(link_.forgotten, ElementsAre(request));
+}
+
+TEST_F(WorkbenchTest, SharesTheBrokersLimitAmongItsPools) {
+  protocol::Welcome welcome;
+  welcome.leases_max = 2;
+  bench_->connected(welcome);
+  bench_->resumed({});
+
+  EXPECT_EQ(bench_->heartbeat().credit.at("io"), 1U);
+  EXPECT_EQ(bench_->heartbeat().credit.at("cpu"), 1U);
+}
+
+TEST_F(WorkbenchTest, LeavesASecondDeliveryOfTheSameLeaseAlone) {
+  deliver({1});
+  deliver({1});
+
+  EXPECT_THAT(started_on_io(), ElementsAre(1));
+  EXPECT_EQ(bench_->held(), 1U);
+}
+
+}  // namespace
+}  // namespace millrace::worker
