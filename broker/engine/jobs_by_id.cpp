@@ -183,6 +183,7 @@ void replay_loaded(Core& core, Received command, LoadedJobs loaded, Now now) {
     return core.refuse(command, error->code, error->message, error->after);
   std::vector<JobRecord> origins = ended_in_order(replay, loaded);
   std::vector<LaneId> lanes;
+  lanes.reserve(origins.size());
   for (const JobRecord& origin : origins) lanes.push_back(origin.spec.lane);
   if (refuse_closed(core, command, lanes) || refuse_full(core, command, lanes)) return;
 

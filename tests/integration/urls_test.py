@@ -57,7 +57,7 @@ class Urls(millrace_testing.Case):
         self.worker(self.b)
         loop = f"{site.url}/302loop"
         rows, _ = self.check(self.list(f"{site.url}/301", loop), "--redirects", "0")
-        self.assertEqual([row["status"] for row in rows.values()], [301, 302])
+        self.assertEqual(sorted(row["status"] for row in rows.values()), [301, 302])
         rows, _ = self.check(self.list(loop), "--redirects", "3", "--max-attempts", "1", code=1)
         self.assertEqual((rows[loop]["status"], rows[loop]["error"]), (None, "redirects"))
 
@@ -106,7 +106,7 @@ class Urls(millrace_testing.Case):
         file = self.file("list.txt", f"# comment\r\n\r\n  {site.url}/200 \t\r\n\n#{site.url}/x\n"
                                      f"{site.url}/204")
         rows, _ = self.check(file)
-        self.assertEqual([row["status"] for row in rows.values()], [200, 204])
+        self.assertEqual(sorted(row["status"] for row in rows.values()), [200, 204])
 
     def test_the_scheme_may_be_in_capitals_and_the_list_on_stdin(self):
         site = self.site()
@@ -152,7 +152,7 @@ class Urls(millrace_testing.Case):
         site = self.site()
         self.worker(self.b)
         rows, _ = self.check(self.list(f"{site.url}/200", f"{site.url}/404"), "--strict")
-        self.assertEqual([row["status"] for row in rows.values()], [200, 404])
+        self.assertEqual(sorted(row["status"] for row in rows.values()), [200, 404])
 
     def test_an_empty_list_is_no_failure(self):
         rows, done = self.check(self.file("list.txt", "# nothing\n\n"))
