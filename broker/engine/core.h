@@ -240,6 +240,7 @@ struct Core {
   /// Jobs that changed and left memory, with their batch, while loads are under way that may have
   /// seen them as they were before.
   std::unordered_map<JobId, std::uint64_t> changed;
+  std::size_t changed_max = 0;  ///< at this size those that no load needs are dropped
 
   std::vector<JobId> dirty_jobs;
   std::vector<JobId> visitors;  ///< loaded for one command
@@ -319,7 +320,7 @@ void give_back(Core&, JobId, Job&, Now);
 void close_lease(Core&, JobId, Job&, protocol::ItemStatus);
 void time_out_runs(Core&, Now);
 void write_starts(Core&, Now);
-void on_undelivered(Core&, Undelivered, Now);
+void on_undelivered(Core&, const Undelivered&, Now);
 
 // dispatch.cpp
 void dispatch(Core&, Now);

@@ -88,6 +88,7 @@ void lease(Core& core, Lane& lane, JobId id, Session& session, Pool& pool, Now n
 bool dispatch_one(Core& core, Queue& queue, Now now) {
   Lane* best = nullptr;
   std::pair<Session*, Pool*> taker{};
+  std::optional<ReadyKey> coming;  // the next jobs of a lane that is being loaded are beyond this
   for (LaneId lane_id : queue.lanes) {
     Lane& lane = core.lane(lane_id);
     if (lane.counts[static_cast<std::size_t>(JobState::ready)] == 0) continue;
@@ -97,11 +98,15 @@ bool dispatch_one(Core& core, Queue& queue, Now now) {
     const auto candidate = freest_taker(core, lane);
     if (candidate.first == nullptr) continue;
     load_lane_if_low(core, lane);
-    if (lane.ready.items.empty()) continue;
+    if (lane.ready.items.empty()) {
+      if (lane.ready.loading)
+        coming = std::min(coming.value_or(lane.ready.frontier), lane.ready.frontier);
+      continue;
+    }
     best = &lane;
     taker = candidate;
   }
-  if (best == nullptr) return false;
+  if (best == nullptr || (coming && *coming < *best->ready.items.begin())) return false;
   lease(core, *best, best->ready.items.begin()->id, *taker.first, *taker.second, now);
   return true;
 }

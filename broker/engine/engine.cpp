@@ -12,6 +12,7 @@ namespace {
 
 constexpr Duration kSessionCheckEvery{250};
 constexpr std::size_t kRequestLogsMax = 4096;
+constexpr std::size_t kChangedMin = 4096;
 
 template <class T>
 concept FromWorker = std::is_same_v<T, protocol::Ack> || std::is_same_v<T, protocol::Nack> ||
@@ -89,19 +90,30 @@ struct OnLoaded {
   void operator()(Pruned& p) { on_pruned(core, p, now); }
 };
 
+/// A load sees all changes of its own batch and of earlier ones; only later ones need remembering.
+void forget_changes(Core& core) {
+  if (core.loads_under_way.empty()) {
+    core.changed.clear();
+  } else if (core.changed.size() >= core.changed_max) {
+    const std::uint64_t oldest = core.loads_under_way.front();
+    std::erase_if(core.changed, [&](const auto& entry) { return entry.second <= oldest; });
+    core.changed_max = std::max(kChangedMin, 2 * core.changed.size());
+  }
+}
+
 void on_loaded(Core& core, Loaded loaded, Now now) {
   MR_ASSERT(!core.loads_under_way.empty(), "a load nobody asked for");
   const std::uint64_t batch = core.loads_under_way.front();
   std::visit(OnLoaded{core, batch, now}, loaded);
   core.loads_under_way.pop_front();
-  if (core.loads_under_way.empty()) core.changed.clear();
+  forget_changes(core);
 }
 
 /// A stall of the broker itself is nobody else's fault: every deadline of a peer moves by it.
 void forgive_stall(Core& core, Now now) {
   const Duration gap = now.mono - core.last_turn;
   core.last_turn = now.mono;
-  if (gap <= kStallMin || core.sessions.empty()) return;
+  if (gap <= kStallMin) return;
   for (auto& [id, session] : core.sessions)
     session.heard_at = std::min(now.mono, session.heard_at + gap);
   if (core.orphans_until != Instant::max()) core.orphans_until += gap;
@@ -133,6 +145,8 @@ void write_job(Core& core, JobId id, Job& job) {
     if (keep) {
       insert.payload = job.payload;
     } else {
+      if (job.indexed && job.status.state == JobState::ready)
+        core.lane_of(job).bytes -= job.payload.size();
       insert.payload = std::exchange(job.payload, {});
     }
     writes.inserts.push_back(std::move(insert));
@@ -272,7 +286,7 @@ void Engine::step(Command command, Now now) {
   } else if (auto* read = std::get_if<ResultsRead>(&command)) {
     on_results_read(core, std::move(*read));
   } else if (auto* undelivered = std::get_if<Undelivered>(&command)) {
-    on_undelivered(core, std::move(*undelivered), now);
+    on_undelivered(core, *undelivered, now);
   } else {
     core.space = std::get<SpaceChanged>(command).space;
     core.dispatch_wanted = true;

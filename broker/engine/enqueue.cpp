@@ -30,17 +30,23 @@ std::uint64_t body_hash(const Enqueue& enqueue) {
 }
 
 std::optional<Error> check_times(const NewJob& job) {
+  const auto bad = [](std::string text) {
+    return Error{ErrorCode::bad_request, std::move(text), {}};
+  };
   if (job.delay.count() < 0 || job.delay > kDurationMax)
-    return Error{ErrorCode::bad_request, "a delay is 0 to 10 years", {}};
+    return bad(fmt::format("delay_ms {} is not in 0 to {} (10 years)", job.delay.count(),
+                           kDurationMax.count()));
   if (job.delay.count() != 0 && job.run_at != Time{})
-    return Error{ErrorCode::bad_request, "a job has either a delay or a time to run at", {}};
-  if (job.run_at.time_since_epoch().count() < 0 ||
-      job.run_at.time_since_epoch() > 20 * kDurationMax)
-    return Error{ErrorCode::bad_request, "run_at is not a time of this or the next century", {}};
+    return bad("a job has either a delay or a time to run at");
+  const Duration run_at = job.run_at.time_since_epoch();
+  if (run_at.count() < 0 || run_at > 20 * kDurationMax)
+    return bad(fmt::format("run_at {} is not a time of this or the next century", run_at.count()));
   if (job.timeout.count() < 0 || job.timeout > kDurationMax)
-    return Error{ErrorCode::bad_request, "a timeout is 0 (none) to 10 years", {}};
+    return bad(fmt::format("timeout_ms {} is not in 0 (none) to {} (10 years)", job.timeout.count(),
+                           kDurationMax.count()));
   if (job.backoff.count() < 0 || job.backoff > kBackoffMax)
-    return Error{ErrorCode::bad_request, "a first back-off is 0 to 5 minutes", {}};
+    return bad(fmt::format("backoff_ms {} is not in 0 to {} (5 minutes)", job.backoff.count(),
+                           kBackoffMax.count()));
   return std::nullopt;
 }
 

@@ -17,6 +17,9 @@ constexpr std::size_t kOfferedQueuesMax = 1000;
 constexpr std::size_t kPoolSlotsMax = 100'000;
 /// A lease that a worker never got is older than this before anybody doubts it.
 constexpr int kBeatsBeforeDoubt = 2;
+/// Two RESUMEs on their way at once would be a danger: the second does not name what was delivered
+/// after the first.
+constexpr int kBeatsBetweenAsking = 5;
 
 void unbind(Core& core, Session& session) {
   core.connections.erase(session.connection);
@@ -238,8 +241,13 @@ void on_heartbeat(Core& core, Session& session, Received& command,
     session.mismatches = 0;
     return;
   }
-  if (++session.mismatches < kBeatsBeforeDoubt) return;
-  if (session.resuming) return core.reply(session.connection, 0, protocol::ResumeWanted{});
+  ++session.mismatches;
+  if (session.resuming) {
+    if (session.mismatches % kBeatsBetweenAsking == 0)
+      core.reply(session.connection, 0, protocol::ResumeWanted{});
+    return;
+  }
+  if (session.mismatches < kBeatsBeforeDoubt) return;
   // Under load the sets always differ by what is on its way. Only a lease that is old and was never
   // started can be one that got lost.
   const Instant old = now.mono - kBeatsBeforeDoubt * kHeartbeat;

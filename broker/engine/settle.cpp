@@ -255,7 +255,7 @@ void write_starts(Core& core, Now now) {
   }
 }
 
-void on_undelivered(Core& core, Undelivered undelivered, Now now) {
+void on_undelivered(Core& core, const Undelivered& undelivered, Now now) {
   const Reply& reply = undelivered.reply;
   if (const auto* jobs = std::get_if<protocol::Jobs>(&reply.message)) {
     for (const protocol::Delivery& item : jobs->items) {

@@ -10,13 +10,29 @@ namespace {
 
 /// A window refills below a quarter, and is trimmed to three quarters when it overflows, so that
 /// one job more or less never starts a load or a trim of its own.
-constexpr std::size_t low(std::size_t limit) { return limit / 4; }
+constexpr std::size_t low(std::size_t limit) { return std::max<std::size_t>(1, limit / 4); }
+constexpr std::size_t refill(std::size_t limit) { return std::max<std::size_t>(1, limit / 2); }
 constexpr std::size_t trimmed(std::size_t limit) { return limit - limit / 4; }
 
 /// The newest record of a job is in memory, or was written after the load looked.
 bool outdated(const Core& core, JobId id, std::uint64_t batch) {
   const auto changed = core.changed.find(id);
   return core.jobs.contains(id) || (changed != core.changed.end() && changed->second > batch);
+}
+
+/// Brings loaded jobs of a window into memory. One that a command is looking at just now is there
+/// already, outside the window, and would leave with that command: it is taken in.
+void take_in(Core& core, std::vector<JobRecord>& records, JobState state, std::uint64_t batch,
+             Now now) {
+  for (JobRecord& record : records) {
+    const JobId id = record.id;
+    if (!outdated(core, id, batch)) {
+      core.index(id, core.adopt(std::move(record)), now);
+    } else if (Job* known = core.find_job(id);
+               known != nullptr && !known->indexed && known->status.state == state) {
+      core.index(id, *known, now);
+    }
+  }
 }
 
 /// Drops the last of `items`; what remains is the window.
@@ -73,8 +89,8 @@ void load_lane_if_low(Core& core, Lane& lane) {
   if (window.items.size() >= low(limits.window_jobs_max)) return;
   if (!window.items.empty() && lane.bytes >= low(limits.window_bytes_max)) return;
   window.loading = true;
-  core.load(
-      LoadReady{lane.id, window.frontier.priority, window.frontier.id, limits.window_jobs_max / 2});
+  core.load(LoadReady{lane.id, window.frontier.priority, window.frontier.id,
+                      refill(limits.window_jobs_max)});
 }
 
 void load_scheduled_if_low(Core& core) {
@@ -82,7 +98,7 @@ void load_scheduled_if_low(Core& core) {
   const std::size_t limit = core.options.limits.window_jobs_max;
   if (window.whole || window.loading || window.items.size() >= low(limit)) return;
   window.loading = true;
-  core.load(LoadScheduled{window.frontier.run_at, window.frontier.id, limit / 2});
+  core.load(LoadScheduled{window.frontier.run_at, window.frontier.id, refill(limit)});
 }
 
 void on_loaded_ready(Core& core, LoadedReady loaded, std::uint64_t batch, Now now) {
@@ -91,11 +107,7 @@ void on_loaded_ready(Core& core, LoadedReady loaded, std::uint64_t batch, Now no
   window.whole = loaded.end;
   if (!loaded.jobs.empty())
     window.frontier = {loaded.jobs.back().spec.priority, loaded.jobs.back().id};
-  for (JobRecord& record : loaded.jobs) {
-    if (outdated(core, record.id, batch)) continue;
-    const JobId id = record.id;
-    core.index(id, core.adopt(std::move(record)), now);
-  }
+  take_in(core, loaded.jobs, JobState::ready, batch, now);
   merge_arrivals(core, window);
   trim_lane(core, lane);
   core.dispatch_wanted = true;
@@ -106,11 +118,7 @@ void on_loaded_scheduled(Core& core, LoadedScheduled loaded, std::uint64_t batch
   window.whole = loaded.end;
   if (!loaded.jobs.empty())
     window.frontier = {loaded.jobs.back().status.run_at, loaded.jobs.back().id};
-  for (JobRecord& record : loaded.jobs) {
-    if (outdated(core, record.id, batch)) continue;
-    const JobId id = record.id;
-    core.index(id, core.adopt(std::move(record)), now);
-  }
+  take_in(core, loaded.jobs, JobState::scheduled, batch, now);
   merge_arrivals(core, window);
   trim_scheduled(core);
 }

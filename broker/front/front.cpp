@@ -38,13 +38,13 @@ void fill_payloads(std::vector<Reply>& replies, const std::vector<JobId>& ids,
 }  // namespace
 
 Front::Front(std::unique_ptr<Router> router, Engine engine, CommitPort& commits, ReadPort& reads,
-             Signals& signals, Options options)
+             Signals& signals, const Options& options)
     : router_(std::move(router)),
       engine_(std::move(engine)),
       commits_(commits),
       reads_(reads),
       signals_(signals),
-      options_(std::move(options)) {}
+      options_(options) {}
 
 void Front::run() {
   name_thread("mr-front");
@@ -117,11 +117,11 @@ void Front::front_receive(Now now) {
     auto frame = router_->receive();
     inbox_empty_ = !frame;
     if (inbox_empty_) return;
-    front_receive_one(std::move(*frame), now);
+    front_receive_one(*frame, now);
   }
 }
 
-void Front::front_receive_one(Router::Frame frame, Now now) {
+void Front::front_receive_one(const Router::Frame& frame, Now now) {
   if (!frame.one_part)
     return front_refuse(frame.from, 0,
                         {ErrorCode::bad_format, "a message is exactly one frame", {}});

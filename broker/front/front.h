@@ -30,7 +30,7 @@ class Front {
   };
 
   Front(std::unique_ptr<Router> router, Engine engine, CommitPort& commits, ReadPort& reads,
-        Signals& signals, Options options);
+        Signals& signals, const Options& options);
 
   /// Serves until `stop` is set and everything decided is on disk and told. Throws what a port
   /// threw; nothing is acknowledged after that.
@@ -50,7 +50,7 @@ class Front {
   void front_take_reads(Now now);
   void front_check_space(Now now);
   void front_receive(Now now);
-  void front_receive_one(Router::Frame frame, Now now);
+  void front_receive_one(const Router::Frame& frame, Now now);
   void front_take_effects(Now now);
   void front_send(std::vector<Reply> replies, Now now);
   void front_send_one(Reply reply, Now now);

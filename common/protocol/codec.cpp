@@ -39,11 +39,14 @@ concept Record =
 };
 
 template <class T>
-bool same(const T& value, const T& standard) {
+std::uint32_t fields_used(T& message);
+
+template <class T>
+bool same(T& value, const T& standard) {
   if constexpr (Sequence<T> || Dictionary<T>) {
     return value.empty();
   } else if constexpr (Record<T>) {
-    return false;
+    return fields_used(value) == 0;
   } else {
     return value == standard;
   }
@@ -67,6 +70,25 @@ const std::vector<const void*>& standard_fields() {
   return fields;
 }
 
+/// Counts the fields that do not hold their default.
+struct Counter {
+  const std::vector<const void*>* standard;
+  std::size_t index = 0;
+  std::uint32_t used = 0;
+  template <class F>
+  void operator()(const char*, F& field) {
+    if (!same(field, *static_cast<const F*>((*standard)[index++]))) ++used;
+  }
+  void bytes(const char* key, std::string& field) { (*this)(key, field); }
+};
+
+template <class T>
+std::uint32_t fields_used(T& message) {
+  Counter counter{&standard_fields<T>()};
+  message.visit(counter);
+  return counter.used;
+}
+
 // ---- encode ----------------------------------------------------------------------------------
 
 class Encoder {
@@ -83,25 +105,12 @@ class Encoder {
   template <class T>
   void record(const T& message) {
     auto& fields = const_cast<T&>(message);  // visit is shared with the decoder, which writes
-    Counter counter{&standard_fields<T>()};
-    fields.visit(counter);
-    pack_.pack_map(counter.used);
+    pack_.pack_map(fields_used(fields));
     Writer writer{this, &standard_fields<T>()};
     fields.visit(writer);
   }
 
  private:
-  struct Counter {
-    const std::vector<const void*>* standard;
-    std::size_t index = 0;
-    std::uint32_t used = 0;
-    template <class F>
-    void operator()(const char*, F& field) {
-      if (!same(field, *static_cast<const F*>((*standard)[index++]))) ++used;
-    }
-    void bytes(const char* key, std::string& field) { (*this)(key, field); }
-  };
-
   struct Writer {
     Encoder* encoder;
     const std::vector<const void*>* standard;

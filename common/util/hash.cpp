@@ -1,6 +1,5 @@
 #include "common/util/hash.h"
 
-#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 namespace millrace {
