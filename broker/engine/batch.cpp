@@ -170,7 +170,7 @@ void forget_if_idle(Core& core, BatchId id) {
   const Batch& batch = found->second;
   if (batch.dirty || !batch.watchers.empty() || !(batch.implicit || batch.ended())) return;
   // What a load under way brings may be older than this row, which then has to be here.
-  if (false)
+  if (core.job_loads_under_way != 0 || !core.batch_parked.empty())
     return core.visiting_batches.push_back(id);
   core.batches.erase(found);
 }
