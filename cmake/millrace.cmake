@@ -94,7 +94,9 @@ function(mr_library name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "DEPENDS;PRIVATE_DEPENDS")
   add_library(mr_${name} STATIC ${arg_UNPARSED_ARGUMENTS})
   set_target_properties(mr_${name} PROPERTIES LINKER_LANGUAGE CXX)
-  target_link_libraries(mr_${name} PUBLIC mr_options ${arg_DEPENDS} PRIVATE ${arg_PRIVATE_DEPENDS})
+  # How we compile is nothing to those who link an installed copy; threads they need as we do.
+  target_link_libraries(mr_${name}
+    PUBLIC "$<BUILD_INTERFACE:mr_options>" Threads::Threads ${arg_DEPENDS} PRIVATE ${arg_PRIVATE_DEPENDS})
 endfunction()
 
 function(mr_program name)

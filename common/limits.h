@@ -42,6 +42,8 @@ struct Limits {
 
 inline constexpr std::size_t kArrayItemsMax = 4096;
 inline constexpr std::size_t kDecodeDepthMax = 16;
+/// Of all arrays and maps of a frame together; what it takes to decode a frame is bounded by this.
+inline constexpr std::size_t kFrameElementsMax = 100'000;
 inline constexpr std::size_t kFrameBytesMax = 4 * kMiB;
 inline constexpr std::size_t kOutboxBytesMax = 64 * kMiB;
 inline constexpr std::size_t kPrefetchMax = 1000;

@@ -380,6 +380,45 @@ tl::expected<Envelope, Refused> decode_envelope(const msgpack::object& root) {
   return envelope;
 }
 
+/// Looks over a frame before anything of it is built: nesting, sizes, number of elements. Headers
+/// are believed, so a frame that only claims to be large is refused as quickly.
+class FrameGuard : public msgpack::null_visitor {
+ public:
+  bool start_array(std::uint32_t items) { return enter("an array", items, items); }
+  bool start_map(std::uint32_t entries) {
+    return enter("a map", entries, 2 * std::uint64_t{entries});
+  }
+  bool end_array() { return leave(); }
+  bool end_map() { return leave(); }
+  bool visit_ext(const char*, std::uint32_t) {
+    reason_ = "there is an ext, which this protocol does not use";
+    return false;
+  }
+  [[nodiscard]] const std::string& reason() const { return reason_; }
+
+ private:
+  bool enter(std::string_view what, std::uint32_t items, std::uint64_t elements) {
+    elements_ += elements;
+    if (++depth_ > kDecodeDepthMax) {
+      reason_ = fmt::format("nested deeper than the limit of {} (depth)", kDecodeDepthMax);
+    } else if (items > kArrayItemsMax) {
+      reason_ = fmt::format("{} of {} is over the limit of {}", what, items, kArrayItemsMax);
+    } else if (elements_ > kFrameElementsMax) {
+      reason_ =
+          fmt::format("{} elements are over the limit of {} a frame", elements_, kFrameElementsMax);
+    }
+    return reason_.empty();
+  }
+  bool leave() {
+    --depth_;
+    return true;
+  }
+
+  std::string reason_;
+  std::size_t depth_ = 0;
+  std::uint64_t elements_ = 0;
+};
+
 /// Str and bin stay where they are: the frame outlives the objects.
 bool reference_all(msgpack::type::object_type, std::size_t, void*) { return true; }
 
@@ -404,8 +443,12 @@ tl::expected<Envelope, Refused> decode(std::string_view frame) {
         fmt::format("a frame of {} bytes is over the limit of {}", frame.size(), kFrameBytesMax),
         0);
   try {
-    msgpack::object_handle handle;
+    FrameGuard guard;
     std::size_t offset = 0;
+    if (!msgpack::parse(frame.data(), frame.size(), offset, guard) && !guard.reason().empty())
+      return refuse(ErrorCode::bad_format, guard.reason(), 0);
+    msgpack::object_handle handle;
+    offset = 0;
     bool referenced = false;
     const msgpack::unpack_limit limit(kArrayItemsMax, kArrayItemsMax, kFrameBytesMax,
                                       kFrameBytesMax, 0, kDecodeDepthMax);

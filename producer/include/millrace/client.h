@@ -20,21 +20,22 @@ namespace millrace {
 struct ClientConfig {
   std::string broker = kEndpointDefault;
   std::string name = "client";  ///< for people
-  /// How long the broker may be out of reach before the first answer, and at any later time.
+  /// How long the broker may be out of reach before the first answer, and at any later time, in
+  /// milliseconds.
   Duration first_contact{5000};
   Duration reconnect{60'000};
   /// A file descriptor that becomes readable when waiting shall end (`stopping`); -1: none.
   int stop_fd = -1;
 };
 
-/// One job to enqueue.
+/// One job to enqueue. Durations are milliseconds, from 0 to kDurationMax (10 years).
 struct JobRequest {
-  std::string kind;                 ///< `[a-z0-9._-]{1,64}`
-  Payload payload = {};             ///< at most 256 KiB unless the broker says otherwise
-  int priority = kPriorityDefault;  ///< 0 (most urgent) to 255
-  int max_attempts = kMaxAttemptsDefault;
-  Duration delay{};  ///< after the enqueue; not together with `run_at`
-  Time run_at{};
+  std::string kind;                        ///< `[a-z0-9._-]{1,64}`
+  Payload payload = {};                    ///< at most 256 KiB unless the broker says otherwise
+  int priority = kPriorityDefault;         ///< 0 (most urgent) to 255
+  int max_attempts = kMaxAttemptsDefault;  ///< 1 to kMaxAttemptsMax (1,000,000)
+  Duration delay{};                        ///< after the enqueue; not together with `run_at`
+  Time run_at{};       ///< UTC, milliseconds since 1970; zero: as soon as can be
   Duration timeout{};  ///< of one run; zero: none
 };
 
@@ -57,7 +58,9 @@ struct JobResult {
 
 /// A connection with one broker. Belongs to one thread; every call blocks until the broker has
 /// answered, through reconnects and restarts of the broker, as long as `reconnect` allows.
-/// Errors of every call: unreachable, stopping, timeout, and what the broker refuses.
+/// Errors of every call: unreachable, stopping, timeout, and what the broker refuses (bad_request,
+/// too_large, queue_closed, queue_full, storage_full, not_found, not_allowed). An error's text says
+/// what to do; `is_retryable` tells whether the same call may succeed later.
 class Client {
  public:
   /// Does not wait. Throws std::runtime_error when `broker` is no endpoint.
@@ -74,7 +77,8 @@ class Client {
                                               const std::string& queue = kQueueDefault);
 
   /// Calls `row` for each job of the batch that ended after the cursor `from`, in the order in
-  /// which they ended, and returns when none is left. Returns the last cursor.
+  /// which they ended, and returns when none is left. Returns the last cursor. `row` runs on this
+  /// thread, inside this call; it may not use this client. What it throws passes through.
   [[nodiscard]] Result<FinishSeq> watch(BatchId batch, FinishSeq from,
                                         const std::function<void(const JobResult&)>& row);
 

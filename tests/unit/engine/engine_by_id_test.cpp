@@ -8,11 +8,8 @@ namespace millrace::broker {
 namespace {
 
 using protocol::Delivery;
-using protocol::Enqueued;
 using protocol::ItemStatus;
 using protocol::NewJob;
-
-constexpr Duration kDay{24L * 3600 * 1000};
 
 EngineOptions window_of(std::size_t jobs_max) {
   EngineOptions options;

@@ -1,0 +1,124 @@
+// The public worker, in terms of the host that the program uses.
+
+#include <fmt/format.h>
+#include <millrace/worker.h>
+
+#include <csignal>
+#include <exception>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "common/util/log.h"
+#include "common/util/mutex.h"
+#include "common/util/signals.h"
+#include "worker/host.h"
+
+namespace millrace {
+namespace {
+
+protocol::Until to_protocol(Until until) {
+  switch (until) {
+    case Until::forever:
+      return protocol::Until::forever;
+    case Until::empty:
+      return protocol::Until::empty;
+    case Until::drained:
+      break;
+  }
+  return protocol::Until::drained;
+}
+
+worker::HostOptions to_options(WorkerConfig config) {
+  worker::HostOptions options = worker::default_host_options();
+  options.agent.endpoint = std::move(config.broker);
+  options.agent.queues = std::move(config.queues);
+  if (!config.name.empty()) options.agent.name = std::move(config.name);
+  options.agent.until = to_protocol(config.until);
+  options.agent.grace = config.grace;
+  if (config.io_threads) options.io_threads = *config.io_threads;
+  if (config.cpu_threads) options.cpu_threads = *config.cpu_threads;
+  if (options.agent.queues.empty()) throw std::invalid_argument("a worker needs a queue");
+  if (options.agent.grace < Duration::zero()) throw std::invalid_argument("grace is below 0");
+  for (const Status& good : {check_queues(options), check_threads(options)})
+    if (!good) throw std::invalid_argument(good.error().message);
+  return options;
+}
+
+/// Puts the thread's signal mask back.
+class MaskGuard {
+ public:
+  MaskGuard() { pthread_sigmask(SIG_BLOCK, nullptr, &before_); }
+  ~MaskGuard() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  MaskGuard(const MaskGuard&) = delete;
+  MaskGuard& operator=(const MaskGuard&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+}  // namespace
+
+struct Worker::State {
+  explicit State(WorkerConfig config) : options(to_options(std::move(config))) {}
+
+  worker::HostOptions options;
+  MaskGuard mask;
+  Signals signals;
+  worker::Registry registry;
+  bool ran = false;
+
+  Mutex mutex;
+  worker::Host* host MR_GUARDED_BY(mutex) = nullptr;
+  bool stopped MR_GUARDED_BY(mutex) = false;
+
+  void set_host(worker::Host* running) {
+    Lock lock(mutex);
+    host = running;
+    if (host != nullptr && stopped) host->stop();
+  }
+};
+
+Worker::Worker(WorkerConfig config) : state_(std::make_unique<State>(std::move(config))) {}
+Worker::~Worker() = default;
+
+void Worker::kind(const std::string& name, const std::string& pool, Handler handler) {
+  if (!is_name(name))
+    throw std::invalid_argument(
+        fmt::format("`{}` is no name of a kind: 1 to 64 of a-z 0-9 . _ -", name));
+  if (pool != kPoolIo && pool != kPoolCpu)
+    throw std::invalid_argument(fmt::format("there is no pool `{}`: use io or cpu", pool));
+  if (!handler) throw std::invalid_argument(fmt::format("kind `{}` has no handler", name));
+  state_->registry.add(name, {pool, std::move(handler)});
+}
+
+int Worker::run() {
+  try {
+    if (std::exchange(state_->ran, true)) {
+      log::error("a worker runs once");
+      return exit_code(ErrorCode::usage);
+    }
+    if (state_->registry.kinds().empty()) {
+      log::error("a worker needs a kind");
+      return exit_code(ErrorCode::usage);
+    }
+    worker::Host host(state_->options, state_->registry);
+    state_->set_host(&host);
+    struct Forget {
+      State& state;
+      ~Forget() { state.set_host(nullptr); }
+    } const forget{*state_};
+    return host.run(state_->signals);
+  } catch (const std::exception& error) {
+    log::error("{}", error.what());
+    return exit_code(ErrorCode::internal);
+  }
+}
+
+void Worker::stop() noexcept {
+  Lock lock(state_->mutex);
+  state_->stopped = true;
+  if (state_->host != nullptr) state_->host->stop();
+}
+
+}  // namespace millrace
