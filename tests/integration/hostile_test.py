@@ -139,7 +139,8 @@ class Hostile(millrace_testing.Case):
         good = [mrp_client.pack(kind, 9, body) for kind, body in (
             (mrp_client.ENQUEUE, {"request": os.urandom(16), "seal": True,
                                   "jobs": [{"kind": "echo", "payload": "x" * 50}]}),
-            (mrp_client.STATS, {"queue": "default"}), (mrp_client.WATCH, {"batch": 1}),
+            # A flipped bit can make a good CLOSE or PAUSE of this one: not the good client's queue.
+            (mrp_client.STATS, {"queue": "attacked"}), (mrp_client.WATCH, {"batch": 1}),
             (mrp_client.ACK, {"items": [{"lease": 5, "job": 1, "result": "r"}]}),
             (mrp_client.RESUME, {"leases": [{"lease": 1, "job": 1}]}),
             (mrp_client.LIST, {"filter": {"states": ["done"]}}))]
