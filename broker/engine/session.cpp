@@ -272,7 +272,8 @@ void on_resume(Core& core, Session& session, Received& command, const protocol::
     (keep ? resumed.keep : resumed.drop).push_back(held.lease);
     if (keep) named.insert(held.lease);
   }
-  give_back_unnamed(core, session, named, now);
+  // Only a RESUME that was due tells all: a late, repeated one does not know what came since.
+  if (session.resuming) give_back_unnamed(core, session, named, now);
   core.orphan_workers.erase(session.row.id);
   for (const auto& [name, pool] : session.pools) resumed.delivered[name] = pool.delivered;
   session.resuming = false;

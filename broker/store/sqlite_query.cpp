@@ -173,6 +173,7 @@ std::vector<protocol::AttemptInfo> SqliteQuery::attempts(const protocol::JobInfo
   while (rows.next())
     attempts.push_back({rows.small(0), worker_name(rows.id<WorkerId>(1)), rows.time(2),
                         rows.time(3), rows.text(4), rows.text(5)});
+  std::reverse(attempts.begin(), attempts.end());  // the newest were read first
   if (job.state == JobState::done) attempts.push_back(last_run(job));
   return attempts;
 }

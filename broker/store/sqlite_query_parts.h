@@ -59,7 +59,7 @@ struct SqliteQuery::Statements {
   sqlite::Statement attempts{
       connection,
       "SELECT attempt, worker, started_at, finished_at, outcome, error FROM attempt WHERE job = ? "
-      "ORDER BY attempt"};
+      "ORDER BY attempt DESC LIMIT 1000"};  // the newest; a message carries 4,096 items at most
   sqlite::Statement batch{connection, "SELECT " MR_BATCH_COLUMNS " FROM batch WHERE id = ?"};
   sqlite::Statement batches_up{
       connection, "SELECT " MR_BATCH_COLUMNS " FROM batch WHERE id > ? AND id <= ? ORDER BY id"};
