@@ -226,7 +226,7 @@ TestPeer& EngineHarness::producer() {
   return peer;
 }
 
-TestPeer& EngineHarness::worker(OfferOptions options) {
+TestPeer& EngineHarness::worker(const OfferOptions& options) {
   TestPeer& peer = add_peer(protocol::Role::worker);
   peer.hello();
   peer.offer(options);

@@ -56,7 +56,7 @@ class EngineHarness {
   // ---- peers
   TestPeer& producer();
   /// HELLO, OFFER, RESUME and credit.
-  TestPeer& worker(OfferOptions options = {});
+  TestPeer& worker(const OfferOptions& options = {});
   /// One that has said nothing yet.
   TestPeer& stranger(protocol::Role role);
   [[nodiscard]] ConnectionId new_connection() { return ConnectionId{++last_connection_}; }

@@ -44,7 +44,7 @@ Message TestPeer::hello_again() {
   return request(std::move(hello));
 }
 
-void TestPeer::offer(OfferOptions options) {
+void TestPeer::offer(const OfferOptions& options) {
   send(protocol::Offer{options.queues, options.kinds, options.pools, options.until});
   for (const auto& [pool, slots] : options.pools) credit_[pool] = options.credit;
 }
@@ -145,7 +145,7 @@ void TestPeer::note_leases(const Message& message) {
 // ---- producing ---------------------------------------------------------------------------------
 
 protocol::Enqueue TestPeer::enqueue_message(std::vector<protocol::NewJob> jobs,
-                                            EnqueueOptions options) {
+                                            const EnqueueOptions& options) {
   const std::uint64_t counter = options.counter != 0 ? options.counter : next_counter();
   return {{prefix_, counter}, options.queue, options.batch, options.seal, std::move(jobs)};
 }

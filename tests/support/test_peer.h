@@ -57,7 +57,7 @@ class TestPeer {
   protocol::Message hello();
   /// HELLO again on the connection it has.
   protocol::Message hello_again();
-  void offer(OfferOptions options);
+  void offer(const OfferOptions& options);
   /// Names `held()` unless told otherwise.
   protocol::Resumed resume();
   protocol::Resumed resume(std::vector<protocol::HeldLease> leases);
@@ -98,7 +98,7 @@ class TestPeer {
 
   // ---- producing
   protocol::Enqueue enqueue_message(std::vector<protocol::NewJob> jobs,
-                                    EnqueueOptions options = {});
+                                    const EnqueueOptions& options = {});
   protocol::Enqueued enqueue(std::vector<protocol::NewJob> jobs, EnqueueOptions options = {});
   JobId enqueue_one(protocol::NewJob job, EnqueueOptions options = {});
   /// The error word; empty when it was accepted.

@@ -14,6 +14,7 @@ using protocol::NewJob;
 
 std::vector<JobId> ids(const std::vector<Delivery>& deliveries) {
   std::vector<JobId> all;
+  all.reserve(deliveries.size());
   for (const Delivery& delivery : deliveries) all.push_back(delivery.job);
   return all;
 }
