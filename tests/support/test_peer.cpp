@@ -150,16 +150,18 @@ protocol::Enqueue TestPeer::enqueue_message(std::vector<protocol::NewJob> jobs,
   return {{prefix_, counter}, options.queue, options.batch, options.seal, std::move(jobs)};
 }
 
-protocol::Enqueued TestPeer::enqueue(std::vector<protocol::NewJob> jobs, EnqueueOptions options) {
-  return ask<protocol::Enqueued>(enqueue_message(std::move(jobs), std::move(options)));
+protocol::Enqueued TestPeer::enqueue(std::vector<protocol::NewJob> jobs,
+                                     const EnqueueOptions& options) {
+  return ask<protocol::Enqueued>(enqueue_message(std::move(jobs), options));
 }
 
-JobId TestPeer::enqueue_one(protocol::NewJob job, EnqueueOptions options) {
-  return enqueue({std::move(job)}, std::move(options)).first;
+JobId TestPeer::enqueue_one(protocol::NewJob job, const EnqueueOptions& options) {
+  return enqueue({std::move(job)}, options).first;
 }
 
-std::string TestPeer::enqueue_refusal(std::vector<protocol::NewJob> jobs, EnqueueOptions options) {
-  return refusal(enqueue_message(std::move(jobs), std::move(options)));
+std::string TestPeer::enqueue_refusal(std::vector<protocol::NewJob> jobs,
+                                      const EnqueueOptions& options) {
+  return refusal(enqueue_message(std::move(jobs), options));
 }
 
 protocol::Replay TestPeer::replay_message(std::vector<JobId> jobs, BatchId batch, bool seal) {

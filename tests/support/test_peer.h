@@ -99,10 +99,12 @@ class TestPeer {
   // ---- producing
   protocol::Enqueue enqueue_message(std::vector<protocol::NewJob> jobs,
                                     const EnqueueOptions& options = {});
-  protocol::Enqueued enqueue(std::vector<protocol::NewJob> jobs, EnqueueOptions options = {});
-  JobId enqueue_one(protocol::NewJob job, EnqueueOptions options = {});
+  protocol::Enqueued enqueue(std::vector<protocol::NewJob> jobs,
+                             const EnqueueOptions& options = {});
+  JobId enqueue_one(protocol::NewJob job, const EnqueueOptions& options = {});
   /// The error word; empty when it was accepted.
-  std::string enqueue_refusal(std::vector<protocol::NewJob> jobs, EnqueueOptions options = {});
+  std::string enqueue_refusal(std::vector<protocol::NewJob> jobs,
+                              const EnqueueOptions& options = {});
   protocol::Replay replay_message(std::vector<JobId> jobs, BatchId batch = {}, bool seal = true);
   std::vector<protocol::ItemStatus> cancel(std::vector<JobId> jobs);
   std::vector<protocol::ItemStatus> redrive(std::vector<JobId> jobs);
