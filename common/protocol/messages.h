@@ -5,6 +5,9 @@
 // `visit` names each field once, with its key in the body map; encoder, decoder and JSON writer all
 // use it. A field that holds its default is left out of the map; an unknown key is ignored. So a
 // new field is added with a default that means what its absence meant, and a key is never reused.
+//
+// It is longer than other headers because it is one table: whoever changes a message sees its
+// neighbours and the numbers already taken.
 
 #include <array>
 #include <cstdint>
