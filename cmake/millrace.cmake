@@ -63,6 +63,10 @@ if(MILLRACE_WERROR)
   target_compile_options(mr_options INTERFACE -Werror)
 endif()
 
+if(MILLRACE_INSTRUMENTED)
+  target_compile_definitions(mr_options INTERFACE MILLRACE_INSTRUMENTED)
+endif()
+
 # __FILE__ and debug info say common/types.h, with or without ccache, and nothing about the machine.
 file(RELATIVE_PATH mr_up "${PROJECT_BINARY_DIR}" "${PROJECT_SOURCE_DIR}")
 target_compile_options(mr_options INTERFACE
