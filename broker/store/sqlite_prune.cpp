@@ -5,6 +5,7 @@
 #include <map>
 
 #include "broker/store/sqlite_statements.h"
+#include "common/util/instrument.h"
 
 namespace millrace::broker {
 namespace {
@@ -36,8 +37,10 @@ Loaded SqliteStore::answer(const Prune& prune) {
       pruned = prune_jobs(prune);
       if (!pruned.next) prune_workers();
       prune_requests(prune);
+      if (pruned.jobs > 0) instrument::crash_point("broker.before_prune");
       transaction.commit();
     }
+    if (pruned.jobs > 0) instrument::crash_point("broker.after_prune");
     shrink_file();
     return pruned;
   });
