@@ -31,7 +31,9 @@ Duration backoff(Core& core, const Job& job) {
   return Duration{static_cast<std::int64_t>(capped * (0.5 + 0.5 * core.random()))};
 }
 
-void write_attempt(Core& core, JobId id, const Job& job, const char* outcome, Now now) {
+void write_attempt(Core& core, JobId id, Job& job, const char* outcome, Now now) {
+  // The wall clock may have gone back since.
+  job.status.started_at = std::min(job.status.started_at, now.utc);
   core.effects.writes.attempts.push_back({.job = id,
                                           .attempt = job.status.attempts + job.status.crashes,
                                           .worker = job.status.worker,
