@@ -21,6 +21,10 @@ void add_limits(millrace::OptionParser& parser, millrace::Limits& limits) {
   parser.add_config_only("limits.window_bytes_max", limits.window_bytes_max);
   parser.add_config_only("limits.results_rows_max", limits.results_rows_max);
   parser.add_config_only("limits.results_bytes_max", limits.results_bytes_max);
+  parser.add_config_only("limits.output_rows_max", limits.output_rows_max);
+  parser.add_config_only("limits.output_bytes_max", limits.output_bytes_max);
+  parser.add_config_only("limits.output_item_bytes_max", limits.output_item_bytes_max);
+  parser.add_config_only("limits.waits_per_session_max", limits.waits_per_session_max);
 }
 
 }  // namespace
