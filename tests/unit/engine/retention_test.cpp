@@ -23,8 +23,8 @@ TEST(Retention, ABareDurationIsAnAgeForEverything) {
 }
 
 TEST(Retention, TheMostSpecificRuleThatNamesAThingCounts) {
-  const Retention retention = rules({"7d", "queue=mail,state=dead,age=30d", "queue=mail jobs=100",
-                                     "state=dead,age=14d,bytes=1MB"});
+  const Retention retention = rules({"7d", "queue=mail state=dead age=30d", "queue=mail jobs=100",
+                                     "state=dead age=14d bytes=1MB"});
 
   EXPECT_EQ(retention.keep("mail", JobState::dead).age, 30 * kDay);
   EXPECT_EQ(retention.keep("mail", JobState::dead).jobs, 100U);
@@ -36,7 +36,7 @@ TEST(Retention, TheMostSpecificRuleThatNamesAThingCounts) {
 
 TEST(Retention, NonsenseIsNamed) {
   for (const char* text : {"", "queue=mail", "soon", "state=ready age=1d", "jobs=-1", "bytes=x",
-                           "queue=NO,age=1d", "colour=red,age=1d"})
+                           "queue=NO age=1d", "colour=red age=1d"})
     EXPECT_FALSE(parse_retention_rule(text)) << text;
 }
 
@@ -47,7 +47,7 @@ EngineOptions with(Retention retention) {
 }
 
 TEST(EnginePrune, OnlySoManyJobsStayTheNewest) {
-  EngineHarness broker(with(rules({"0", "queue=default,state=cancelled,jobs=3"})));
+  EngineHarness broker(with(rules({"0", "queue=default state=cancelled jobs=3"})));
   TestPeer& producer = broker.producer();
   std::vector<JobId> ids;
   for (int i = 0; i < 10; ++i) ids.push_back(producer.enqueue_one(job()));
@@ -75,7 +75,7 @@ TEST(EnginePrune, OnlySoManyBytesStay) {
 }
 
 TEST(EnginePrune, OpenJobsAndOtherStatesStay) {
-  EngineHarness broker(with(rules({"0", "state=cancelled,jobs=0"})));
+  EngineHarness broker(with(rules({"0", "state=cancelled jobs=0"})));
   TestPeer& producer = broker.producer();
   TestPeer& worker = broker.worker({.credit = 1});
   const auto made = producer.enqueue(jobs(6));
@@ -91,7 +91,7 @@ TEST(EnginePrune, OpenJobsAndOtherStatesStay) {
 }
 
 TEST(EnginePrune, EachQueueHasItsOwnAge) {
-  EngineHarness broker(with(rules({"7d", "queue=short,age=1h"})));
+  EngineHarness broker(with(rules({"7d", "queue=short age=1h"})));
   TestPeer& producer = broker.producer();
   const JobId quick = producer.enqueue_one(job(), {.queue = "short"});
   const JobId slow = producer.enqueue_one(job());
