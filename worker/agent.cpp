@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "common/util/clock.h"
+#include "common/util/instrument.h"
 #include "common/util/log.h"
 #include "common/util/parse.h"
 
@@ -85,6 +86,7 @@ Farewell Agent::run() {
     peer_->set_heartbeat(bench_.heartbeat());
     say_where_we_are(now);
   }
+  instrument::crash_point("worker.before_bye");
   peer_->tell(protocol::Bye{});
   peer_.reset();  // hands over what was sent, BYE included, for a second at most
   return farewell();
@@ -111,6 +113,7 @@ void Agent::on_connected(const protocol::Welcome& welcome, Instant now) {
             peer_->endpoint(), welcome.broker);
   was_connected_ = true;
   bench_.connected(welcome);
+  instrument::crash_point("worker.before_offer");
   protocol::Offer offer{
       .queues = options_.queues, .kinds = {}, .pools = bench_.slots(), .until = options_.until};
   for (const auto& [name, kind] : registry_.kinds()) offer.kinds.emplace(name, kind.pool);
@@ -122,7 +125,9 @@ void Agent::on_connected(const protocol::Welcome& welcome, Instant now) {
 void Agent::send_resume(Instant now) {
   resume_again_at_.reset();
   if (resume_ != 0) peer_->forget(resume_);  // only the newest one is true
+  instrument::crash_point("worker.before_resume");
   resume_ = peer_->request(bench_.resume(now));
+  instrument::crash_point("worker.after_resume");
 }
 
 void Agent::on_reply(net::Replied replied, Instant now) {
@@ -149,6 +154,7 @@ void Agent::on_push(protocol::Message message, Instant now) {
           [&](protocol::Jobs& jobs) { bench_.deliver(std::move(jobs)); },
           [&](protocol::Cancel& cancel) {
             log::debug("{} leases revoked: {}", cancel.leases.size(), cancel.reason);
+            instrument::crash_point("worker.before_revoke");
             bench_.revoke(cancel.leases, StopReason::cancelled);
           },
           [&](protocol::Recall& recall) { bench_.recall(recall.leases); },

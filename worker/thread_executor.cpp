@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "common/assert.h"
+#include "common/util/instrument.h"
 #include "common/util/thread.h"
 
 namespace millrace {
@@ -136,7 +137,9 @@ Completion ThreadExecutor::run(const Job& job, std::stop_token token) const {
   const Kind* kind = registry_.find(job.kind);
   MR_ASSERT(kind != nullptr, "kind `{}` was never offered", job.kind);
   try {
+    instrument::crash_point("worker.before_handler");
     completion.outcome = kind->handler(context);
+    instrument::crash_point("worker.after_handler");
   } catch (const std::exception& error) {
     completion.outcome = Outcome::nack(error.what());
   } catch (...) {

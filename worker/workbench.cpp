@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/assert.h"
+#include "common/util/instrument.h"
 #include "common/util/log.h"
 #include "common/util/parse.h"
 
@@ -112,6 +113,7 @@ std::size_t Workbench::pool_index(const std::string& name, const std::string& ki
 }
 
 void Workbench::deliver(protocol::Jobs jobs) {
+  instrument::crash_point("worker.after_delivery");
   for (protocol::Delivery& delivery : jobs.items) {
     const LeaseId lease = delivery.lease;
     const std::uint64_t number = delivery.number;
@@ -248,7 +250,9 @@ bool Workbench::answered(std::uint64_t correlation, const protocol::Message& rep
     log::error("the broker refused {} outcomes: {}: {}", parcel->items.size(), error->code,
                error->message);
   const auto* settled = std::get_if<protocol::Settled>(&reply);
+  instrument::crash_point("worker.before_settled");
   settle(*parcel, settled != nullptr ? *settled : protocol::Settled{});
+  instrument::crash_point("worker.after_settled");
   return true;
 }
 
@@ -291,7 +295,10 @@ void Workbench::turn(Instant now) {
   stop_overdue(now);
   start_waiting(now);
   for (Outbox::Parcel& parcel : outbox_.pack(now)) {
+    const bool is_release = parcel.verb == Verb::release;
+    instrument::crash_point(is_release ? "worker.before_release" : "worker.before_outcome");
     const std::uint64_t correlation = link_.request(to_message(parcel));
+    instrument::crash_point(is_release ? "worker.after_release" : "worker.after_outcome");
     outbox_.keep(correlation, std::move(parcel));
   }
   if (!closed_) send_credit();
@@ -331,7 +338,9 @@ void Workbench::start_waiting(Instant now) {
   }
   if (started.leases.empty()) return;
   // Told before any handler begins: if this process dies in one, the broker knows which jobs ran.
+  instrument::crash_point("worker.before_started");
   link_.tell(std::move(started));
+  instrument::crash_point("worker.after_started");
   for (std::size_t i = 0; i < pools_.size(); ++i)
     if (!jobs[i].empty()) pools_[i].executor->start(std::move(jobs[i]));
 }
