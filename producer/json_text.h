@@ -58,6 +58,11 @@ class JsonObject {
 [[nodiscard]] std::string to_json(const protocol::JobInfo& job);
 [[nodiscard]] std::string to_json(const protocol::AttemptInfo& attempt);
 [[nodiscard]] std::string to_json(const protocol::BatchInfo& batch);
+/// A row of `kind ls`; null is what nobody said anything of.
+[[nodiscard]] std::string to_json(const protocol::KindInfo& kind);
+/// A row of `job output`: {"job","cursor","attempt","type","data","at"}.
+[[nodiscard]] std::string to_json(JobId job, const protocol::OutputRow& row);
+[[nodiscard]] std::string to_json(const protocol::BackedUp& backup);
 /// A row of `results`: {"job","kind","state","result","error","attempts","cursor"}.
 [[nodiscard]] std::string to_json(const protocol::ResultRow& row);
 

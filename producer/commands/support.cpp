@@ -21,13 +21,6 @@ Status check_name(std::string_view what, std::string_view name) {
 Status check_queue(std::string_view queue) { return check_name("queue", queue); }
 Status check_kind(std::string_view kind) { return check_name("kind", kind); }
 
-Status check_range(std::string_view option, std::int64_t value, std::int64_t low,
-                   std::int64_t high) {
-  if (value >= low && value <= high) return {};
-  return fail(ErrorCode::usage,
-              fmt::format("{} is {}: it must be from {} to {}", option, value, low, high));
-}
-
 Result<std::uint64_t> parse_id(std::string_view what, std::string_view text) {
   std::int64_t value = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -90,10 +83,6 @@ Status for_each_page(
     if (!more) return {};
   }
   return tl::make_unexpected(page.error());
-}
-
-std::string_view error_word(std::string_view error) {
-  return error.substr(0, error.find_first_of(" :\n"));
 }
 
 ResultPrinter::ResultPrinter(Context& context)

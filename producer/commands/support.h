@@ -16,8 +16,6 @@ namespace millrace::producer {
 /// Errors of all below: usage, with the value.
 [[nodiscard]] Status check_queue(std::string_view queue);
 [[nodiscard]] Status check_kind(std::string_view kind);
-[[nodiscard]] Status check_range(std::string_view option, std::int64_t value, std::int64_t low,
-                                 std::int64_t high);
 [[nodiscard]] Result<std::uint64_t> parse_id(std::string_view what, std::string_view text);
 
 /// True when `options` names anything at all.
@@ -55,8 +53,5 @@ class ResultPrinter : public BatchEvents {
   std::uint64_t failed_ = 0;
   std::array<std::uint64_t, kJobStateCount> by_state_{};
 };
-
-/// The first word of an error text: `refused` of `refused: connection refused`.
-[[nodiscard]] std::string_view error_word(std::string_view error);
 
 }  // namespace millrace::producer
