@@ -104,6 +104,22 @@ std::string payload_text(const Payload& payload) {
   return payload.bytes;
 }
 
+std::string progress_text(const Payload& progress) {
+  const auto json = nlohmann::json::parse(progress.bytes, nullptr, false);
+  if (!json.is_object()) return payload_text(progress);
+  const auto number = [&](const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_number() ? found->get<double>() : -1.0;
+  };
+  const double done = number("done");
+  const double total = number("total");
+  std::string text = done < 0 ? "" : fmt::format("{}", done);
+  if (done >= 0 && total > 0) text += fmt::format(" of {} ({:.0f} %)", total, done / total * 100.0);
+  const auto words = json.find("text");
+  if (words == json.end() || !words->is_string()) return text;
+  return text + (text.empty() ? "" : " ") + words->get<std::string>();
+}
+
 JsonObject& JsonObject::raw(std::string_view key, std::string_view json) {
   if (out_.size() > 1) out_ += ',';
   append_json_string(out_, key);

@@ -26,6 +26,9 @@ void append_json_string(std::string& out, std::string_view text);
 /// The same for people: text as it is, `base64:…` for bytes.
 [[nodiscard]] std::string payload_text(const Payload& payload);
 
+/// What a run says of how far it is, {"done","total","text"}, for people: `3 of 10 (30 %) text`.
+[[nodiscard]] std::string progress_text(const Payload& progress);
+
 /// Builds one object, field by field.
 class JsonObject {
  public:
