@@ -37,6 +37,10 @@ std::unique_ptr<Query> open_query(const std::string& path) {
   return std::make_unique<SqliteQuery>(std::move(options));
 }
 
+protocol::BackedUp refuse_backup(const std::string& path) {
+  throw StoreError(ErrorCode::not_allowed, fmt::format("no backup `{}` is made here", path));
+}
+
 /// The front runs on its own thread; what it throws is kept for the main thread.
 class FrontThread {
  public:
@@ -86,7 +90,7 @@ int serve(const AppOptions& options, const Signals& signals) {
   // Declared in the order of their lives: the store outlives its reader, both outlive the front.
   Front::Signals front_signals;
   StoreThread store([&] { return open_store(options.db); }, front_signals.wakeup);
-  ReadThread reads([&] { return open_query(options.db); }, front_signals.wakeup);
+  ReadThread reads([&] { return open_query(options.db); }, refuse_backup, front_signals.wakeup);
 
   // The file comes first: a second broker is told that the first one has it.
   auto bound = Router::bind(options.listen);

@@ -27,6 +27,16 @@ void add_limits(millrace::OptionParser& parser, millrace::Limits& limits) {
   parser.add_config_only("limits.waits_per_session_max", limits.waits_per_session_max);
 }
 
+millrace::Status read_retention(const std::vector<std::string>& texts,
+                                millrace::broker::Retention& retention) {
+  for (const std::string& text : texts) {
+    const auto rule = millrace::broker::parse_retention_rule(text);
+    if (!rule) return tl::make_unexpected(rule.error());
+    retention.rules.push_back(*rule);
+  }
+  return {};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -34,13 +44,17 @@ int main(int argc, char** argv) {
   broker::AppOptions options;
   std::string log_level = "info";
   ByteSize min_free{options.min_free_bytes};
+  std::vector<std::string> retention{"7d"};
 
   OptionParser parser("millrace-broker",
                       "Keeps a durable job queue in one SQLite file and serves "
                       "producers and workers.");
   parser.add("listen", options.listen, "tcp://ADDRESS:PORT (port * picks one) or ipc://PATH");
   parser.add("db", options.db, "the SQLite file; made if it does not exist");
-  parser.add("retention", options.retention, "how long ended jobs are kept; 0: for ever");
+  parser.add("retention", retention,
+             "how long ended jobs are kept, 0: for ever; or rules such as "
+             "'queue=mail state=dead age=30d jobs=1000 bytes=1GB'");
+  parser.add("backup-dir", options.backup_dir, "where backups go that are asked for by producers");
   parser.add("min-free", min_free, "with less free disk space new jobs are refused");
   parser.add("log-level", log_level, "debug, info, warn or error");
   add_limits(parser, options.limits);
@@ -54,6 +68,10 @@ int main(int argc, char** argv) {
   log::init(*level);
   if (const auto good = check(options.limits); !good) {
     log::error("{}", good.error().message);
+    return exit_code(good.error().code);
+  }
+  if (const auto good = read_retention(retention, options.retention); !good) {
+    log::error("--retention: {}", good.error().message);
     return exit_code(good.error().code);
   }
   options.min_free_bytes = min_free.bytes;

@@ -138,7 +138,7 @@ void on_job_read(Core& core, JobRead read_answer) {
   wait->reading = false;
   const JobId id = read_answer.job;
   if (auto message = answer(*wait, read_answer)) {
-    core.reply_now(wait->to, wait->correlation, std::move(*message));
+    core.reply(wait->to, wait->correlation, std::move(*message));
     const auto connection = core.connections.find(wait->to);
     if (connection != core.connections.end())
       connection->second->waits.erase({id, wait->correlation});

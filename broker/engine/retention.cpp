@@ -13,7 +13,7 @@ namespace {
 tl::unexpected<Error> wrong(std::string_view word, std::string_view why) {
   return fail(ErrorCode::bad_config,
               fmt::format("retention `{:.80}`: {}; write e.g. `7d`, or "
-                          "`queue=mail,state=dead,age=30d,jobs=1000,bytes=100MB`",
+                          "`queue=mail state=dead age=30d jobs=1000 bytes=100MB`",
                           word, why));
 }
 
@@ -104,7 +104,7 @@ Duration Retention::shortest_age() const {
 Result<RetentionRule> parse_retention_rule(std::string_view text) {
   RetentionRule rule;
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = std::min(text.find_first_of(" ,", at), text.size());
+    const std::size_t end = std::min(text.find(' ', at), text.size());
     const std::string_view word = text.substr(at, end - at);
     at = end + 1;
     if (word.empty()) continue;

@@ -46,7 +46,7 @@ struct Retention {
   [[nodiscard]] Duration shortest_age() const;
 };
 
-/// `7d`, or `queue=mail state=dead age=30d jobs=1000 bytes=100MB` with spaces or commas between; at
+/// `7d`, or `queue=mail state=dead age=30d jobs=1000 bytes=100MB` with spaces between; at
 /// least one of age, jobs and bytes. Error: bad_config, naming the word and an example.
 [[nodiscard]] Result<RetentionRule> parse_retention_rule(std::string_view text);
 

@@ -90,6 +90,8 @@ class EngineHarness {
   void finish_reads();
   void finish_read(ReadResults read);
   void finish_read(Inspect read);
+  void finish_read(const ReadJob& read);
+  void finish_read(const MakeBackup& read);
   void take_effects();
   void deliver_now(std::vector<Reply> replies);
   void deliver(std::vector<Reply> replies);
