@@ -53,9 +53,9 @@ void StoreAudit::note_end(JobId job, const JobStatus& status) {
   last = status.finish_seq;
 }
 
-void StoreAudit::check(const MemoryState& disk) const {
-  RowCheck check({disk.epoch, disk.last_job, disk.last_finish}, {.times = false, .complete = true},
-                 [](const Violation& found) {
+void StoreAudit::check(const MemoryState& disk, bool complete) const {
+  RowCheck check({disk.epoch, disk.last_job, disk.last_finish, disk.last_output},
+                 {.times = false, .complete = complete}, [](const Violation& found) {
                    throw std::runtime_error(fmt::format("{}: {}", found.rule, found.text));
                  });
   for (const auto& [id, lane] : disk.lanes) check.add(lane);
@@ -63,15 +63,17 @@ void StoreAudit::check(const MemoryState& disk) const {
   for (const auto& [id, batch] : disk.batches) check.add(batch);
   for (const auto& [id, worker] : disk.workers) check.add(worker);
   for (const auto& [id, request] : disk.requests) check.add(request);
+  for (const auto& [name, key] : disk.unique) check.add(key);
   auto run = disk.attempts.begin();
   for (const auto& [id, job] : disk.jobs) {
     std::vector<AttemptRow> runs;
     for (; run != disk.attempts.end() && run->first.first < id; ++run)
       check.add_orphan(run->second);
     for (; run != disk.attempts.end() && run->first.first == id; ++run) runs.push_back(run->second);
-    check.add(job.record, !job.result.empty(), runs);
+    check.add(job.record, job.result, runs);
   }
   for (; run != disk.attempts.end(); ++run) check.add_orphan(run->second);
+  for (const auto& [seq, output] : disk.outputs) check.add(output);
   check.finish();
 }
 
