@@ -104,6 +104,19 @@ TEST(EnginePrune, EachQueueHasItsOwnAge) {
   EXPECT_TRUE(broker.disk().jobs.contains(slow));
 }
 
+TEST(EnginePrune, AWallClockThatIsSetAheadMakesNothingOlder) {
+  EngineHarness broker(with(rules({"1h"})));
+  TestPeer& producer = broker.producer();
+  const JobId id = producer.enqueue_one(job());
+  producer.cancel({id});
+
+  broker.set_wall_clock(kDay);
+  broker.advance(Duration{121'000});
+
+  EXPECT_TRUE(broker.disk().jobs.contains(id));
+  EXPECT_EQ(broker.disk().requests.size(), 1U);
+}
+
 TEST(EnginePrune, OutputsGoWithTheirJob) {
   EngineHarness broker(with(rules({"0", "jobs=0"})));
   TestPeer& producer = broker.producer();
