@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "broker/engine/retention.h"
 #include "common/errors.h"
 #include "common/limits.h"
 #include "common/util/signals.h"
@@ -11,7 +12,9 @@ namespace millrace::broker {
 struct AppOptions {
   std::string listen = kEndpointDefault;
   std::string db = "millrace.db";
-  Duration retention{7L * 24 * 3600 * 1000};
+  Retention retention;
+  /// Where BACKUP of peers puts files; empty: where they say, if only this machine can reach us.
+  std::string backup_dir;
   std::uint64_t min_free_bytes = 256'000'000;
   Limits limits;
 };

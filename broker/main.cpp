@@ -1,6 +1,10 @@
 // millrace-broker: keeps the queue.
 
+#include <CLI/CLI.hpp>
+#include <functional>
+
 #include "broker/app.h"
+#include "broker/file_commands.h"
 #include "common/util/log.h"
 #include "common/util/options.h"
 
@@ -21,6 +25,46 @@ void add_limits(millrace::OptionParser& parser, millrace::Limits& limits) {
   parser.add_config_only("limits.window_bytes_max", limits.window_bytes_max);
   parser.add_config_only("limits.results_rows_max", limits.results_rows_max);
   parser.add_config_only("limits.results_bytes_max", limits.results_bytes_max);
+  parser.add_config_only("limits.output_rows_max", limits.output_rows_max);
+  parser.add_config_only("limits.output_bytes_max", limits.output_bytes_max);
+  parser.add_config_only("limits.output_item_bytes_max", limits.output_item_bytes_max);
+  parser.add_config_only("limits.waits_per_session_max", limits.waits_per_session_max);
+}
+
+millrace::Status read_retention(const std::vector<std::string>& texts,
+                                millrace::broker::Retention& retention) {
+  for (const std::string& text : texts) {
+    const auto rule = millrace::broker::parse_retention_rule(text);
+    if (!rule) return tl::make_unexpected(rule.error());
+    retention.rules.push_back(*rule);
+  }
+  return {};
+}
+
+using FileCommand = std::function<int(const std::string& db)>;
+
+/// The commands that work on files. None of them given: the broker serves.
+void add_commands(CLI::App& app, std::string& file, FileCommand& chosen) {
+  using namespace millrace::broker;
+  const auto add = [&](CLI::App& parent, const std::string& name, const std::string& help,
+                       FileCommand command) {
+    CLI::App* added = parent.add_subcommand(name, help);
+    added->callback([&chosen, command = std::move(command)] { chosen = command; });
+    return added;
+  };
+  app.require_subcommand(0, 1);
+  add(app, "backup", "Copy the database to a new file, also while a broker serves it",
+      [&file](const std::string& db) { return run_backup(db, file); })
+      ->add_option("FILE", file, "The new file; never replaced")
+      ->required();
+  add(app, "restore", "Make the database from a backup; leases from before are void",
+      [&file](const std::string& db) { return run_restore(db, file); })
+      ->add_option("FILE", file, "The backup; left as it is")
+      ->required();
+  CLI::App* group = app.add_subcommand("db", "Look at the database");
+  group->require_subcommand(1);
+  add(*group, "check", "Read all of it and print `ok` or each problem; also beside a broker",
+      run_db_check);
 }
 
 }  // namespace
@@ -30,17 +74,25 @@ int main(int argc, char** argv) {
   broker::AppOptions options;
   std::string log_level = "info";
   ByteSize min_free{options.min_free_bytes};
+  std::vector<std::string> retention{"7d"};
 
   OptionParser parser("millrace-broker",
                       "Keeps a durable job queue in one SQLite file and serves "
-                      "producers and workers.");
+                      "producers and workers. With a command it works on the file instead.");
   parser.add("listen", options.listen, "tcp://ADDRESS:PORT (port * picks one) or ipc://PATH");
   parser.add("db", options.db, "the SQLite file; made if it does not exist");
-  parser.add("retention", options.retention, "how long ended jobs are kept; 0: for ever");
+  parser.add("retention", retention,
+             "how long ended jobs are kept, 0: for ever; or rules such as "
+             "'queue=mail state=dead age=30d jobs=1000 bytes=1GB'");
+  parser.add("backup-dir", options.backup_dir, "where backups go that are asked for by producers");
   parser.add("min-free", min_free, "with less free disk space new jobs are refused");
   parser.add("log-level", log_level, "debug, info, warn or error");
   add_limits(parser, options.limits);
+  std::string file;
+  FileCommand command;
+  add_commands(parser.app(), file, command);
   if (const auto code = parser.parse(argc, argv)) return *code;
+  if (command) return command(options.db);
 
   const auto level = log::parse_level(log_level);
   if (!level) {
@@ -50,6 +102,10 @@ int main(int argc, char** argv) {
   log::init(*level);
   if (const auto good = check(options.limits); !good) {
     log::error("{}", good.error().message);
+    return exit_code(good.error().code);
+  }
+  if (const auto good = read_retention(retention, options.retention); !good) {
+    log::error("--retention: {}", good.error().message);
     return exit_code(good.error().code);
   }
   options.min_free_bytes = min_free.bytes;

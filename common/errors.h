@@ -23,6 +23,7 @@ namespace millrace {
   X(stopping, 1008, 75, "the program is shutting down")                                     \
   X(address_in_use, 1009, 75, "something else listens there")                               \
   X(queue_open, 1010, 75, "the queue was opened again, so it does not drain")               \
+  X(unique_conflict, 1011, 75, "another job that has not ended holds this unique key")      \
   X(bad_format, 2001, 70, "the bytes are no message of this protocol")                      \
   X(unsupported_version, 2002, 70, "no common protocol version")                            \
   X(unknown_type, 2003, 70, "no such message type")                                         \
@@ -37,6 +38,7 @@ namespace millrace {
   X(bad_data, 2012, 65, "an input file or line is wrong")                                   \
   X(no_input, 2013, 66, "the input file cannot be read")                                    \
   X(bad_config, 2014, 78, "the configuration is wrong")                                     \
+  X(not_replayable, 2015, 77, "this kind says that its jobs must not be replayed")          \
   X(storage_failed, 3001, 74, "the store could not write or read")                          \
   X(foreign_file, 3002, 78, "the file is not a millrace database, or a newer one")          \
   X(store_locked, 3003, 75, "another broker has this database open")                        \

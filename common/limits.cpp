@@ -29,6 +29,10 @@ Status check(const Limits& limits) {
       {"window_bytes_max", limits.window_bytes_max, 64 * kKiB, 1024 * kMiB},
       {"results_rows_max", limits.results_rows_max, 1, 100'000},
       {"results_bytes_max", limits.results_bytes_max, 64 * kKiB, 64 * kMiB},
+      {"output_rows_max", limits.output_rows_max, 1, 10'000'000},
+      {"output_bytes_max", limits.output_bytes_max, 1, 1024 * kMiB},
+      {"output_item_bytes_max", limits.output_item_bytes_max, 1, 2 * kMiB},
+      {"waits_per_session_max", limits.waits_per_session_max, 1, 100'000},
   };
   for (const Range& range : ranges)
     if (range.value < range.least || range.value > range.most)

@@ -34,6 +34,13 @@ struct Limits {
   /// Rows and bytes a watcher may get beyond the cursor it last named.
   std::uint64_t results_rows_max = 4096;
   std::uint64_t results_bytes_max = 4 * kMiB;
+  /// What one run may leave behind while it runs: rows (log lines, progress, chunks), bytes of all
+  /// of them, and of a single one.
+  std::uint64_t output_rows_max = 10'000;
+  std::uint64_t output_bytes_max = 16 * kMiB;
+  std::uint64_t output_item_bytes_max = 64 * kKiB;
+  /// AWAIT and WATCH_OUTPUT that one peer may have waiting.
+  std::uint64_t waits_per_session_max = 4096;
 };
 
 /// Within what the frame and array limits of the protocol can carry. Error: bad_config, naming the
@@ -62,6 +69,10 @@ inline constexpr Duration kPeerLostAfter{3000};
 inline constexpr Duration kResumeGrace{10'000};
 inline constexpr Duration kBackoffFirst{1000};
 inline constexpr Duration kBackoffMax{300'000};
+inline constexpr int kJitterPercentDefault = 50;
+inline constexpr std::size_t kRetryDelaysMax = 64;
+inline constexpr std::size_t kRetryBytesMax = 1024;
+inline constexpr std::size_t kUniqueKeyBytesMax = 128;
 inline constexpr Duration kReconnectMax{1000};
 inline constexpr Duration kHandshakeMax{2000};
 inline constexpr Duration kRequestKeptFor{24L * 3600 * 1000};

@@ -37,6 +37,9 @@ using LaneId = Id<struct LaneTag>;
 /// Position in the order in which jobs ended; cursor of results.
 using FinishSeq = Id<struct FinishSeqTag>;
 
+/// Position of a row of output (log line, progress, chunk) among those of all jobs; rising.
+using OutputSeq = Id<struct OutputSeqTag>;
+
 /// Milliseconds everywhere: on the wire, in the store, in the code.
 using Duration = std::chrono::milliseconds;
 
@@ -84,6 +87,32 @@ inline constexpr std::size_t kJobStateCount = 8;
 [[nodiscard]] std::string_view to_string(JobState state);
 /// Returns false and leaves `state` alone when `name` is no state.
 [[nodiscard]] bool parse(std::string_view name, JobState& state);
+
+/// How long a job holds its unique key.
+enum class UniqueScope : std::uint8_t {
+  queued,  ///< until it is first given to a worker
+  active,  ///< until it has ended
+  ttl,     ///< for a time from its enqueue on, whatever becomes of it
+};
+/// What becomes of an enqueue whose unique key is held by another job.
+enum class OnConflict : std::uint8_t {
+  existing,  ///< that job's id is the answer, nothing is enqueued
+  reject,    ///< the request is refused with unique_conflict
+  replace,   ///< the other job is cancelled if it was never given to a worker, else as `reject`
+};
+[[nodiscard]] std::string_view to_string(UniqueScope scope);
+[[nodiscard]] bool parse(std::string_view name, UniqueScope& scope);
+[[nodiscard]] std::string_view to_string(OnConflict conflict);
+[[nodiscard]] bool parse(std::string_view name, OnConflict& conflict);
+
+/// What a run may leave behind before it ends.
+enum class OutputType : std::uint8_t {
+  log,       ///< a line for people
+  progress,  ///< how far it is; the newest counts
+  chunk,     ///< a part of the result
+};
+[[nodiscard]] std::string_view to_string(OutputType type);
+[[nodiscard]] bool parse(std::string_view name, OutputType& type);
 
 /// What a handler gets and gives: text (JSON by convention) or opaque bytes. The broker never looks
 /// inside. Text travels as msgpack `str` and is stored as TEXT, bytes as `bin` and BLOB.

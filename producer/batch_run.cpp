@@ -1,6 +1,7 @@
 #include "producer/batch_run.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "common/util/clock.h"
 #include "common/util/instrument.h"
@@ -12,6 +13,18 @@ namespace {
 constexpr Duration kTurn{200};
 
 }  // namespace
+
+void Acknowledged::for_each(const std::function<void(JobId job, bool existing)>& visit) const {
+  // New jobs have rising ids without a gap; another id in between was there before.
+  JobId next = first;
+  const auto jobs = static_cast<std::size_t>(ids.empty() ? count : ids.size());
+  for (std::size_t i = 0; i < jobs; ++i) {
+    const JobId job = ids.empty() ? next : ids[i];
+    const bool is_new = job == next && next.value < first.value + count;
+    if (is_new) ++next.value;
+    visit(job, !is_new);
+  }
+}
 
 Status BatchRun::run(JobSource& source, BatchEvents& events) {
   if (Status good = client_.connect(); !good) return good;
@@ -29,6 +42,7 @@ Status BatchRun::run(JobSource& source, BatchEvents& events) {
       if (Status good = handle(event, events, now); !good) return good;
     resend_due(now);
     watch_if_due(now);
+    awaits_.send_due(client_, now);
     if (Status good = events.turned(); !good) return good;
     if (enqueued_ > 0) instrument::crash_point("producer.after_told");
   }
@@ -68,7 +82,8 @@ void BatchRun::leave(Duration budget, BatchEvents& events) {
 
 bool BatchRun::finished() const {
   if (!input_ended_ || next_job_ || !window_.empty()) return false;
-  if (!batch_) return batcher_->empty();  // there was nothing to enqueue
+  if (awaits_.open() > 0) return false;
+  if (!batch_) return batcher_->empty();  // there was nothing new to enqueue
   return sealed_ && (!options_.watch || watch_->ended());
 }
 
@@ -154,8 +169,8 @@ Status BatchRun::handle(net::Event& event, BatchEvents& events, Instant now) {
 Status BatchRun::handle_reply(net::Replied& reply, BatchEvents& events, Instant now) {
   std::uint64_t sequence = 0;
   RequestWindow::Request* request = window_.find(reply.correlation, sequence);
-  if (request == nullptr) return {};
-  if (const auto* enqueued = std::get_if<protocol::Enqueued>(&reply.message)) {
+  if (request == nullptr) return handle_awaited(reply, events, now), Status{};
+  if (auto* enqueued = std::get_if<protocol::Enqueued>(&reply.message)) {
     instrument::crash_point("producer.after_enqueued");
     acknowledge(sequence, *request, *enqueued, events);
     return {};
@@ -173,18 +188,43 @@ Status BatchRun::handle_reply(net::Replied& reply, BatchEvents& events, Instant 
 }
 
 void BatchRun::acknowledge(std::uint64_t sequence, const RequestWindow::Request& request,
-                           const protocol::Enqueued& reply, BatchEvents& events) {
-  if (!batch_) {
+                           protocol::Enqueued& reply, BatchEvents& events) {
+  if (!batch_ && reply.batch) {
     batch_ = reply.batch;
     if (options_.watch) watch_.emplace(batch_, FinishSeq{});
   }
   enqueued_ += reply.count;
+  if (options_.watch && reply.count > 0) own_.emplace(reply.first, reply.count);
   sealed_ = sealed_ || request.message.seal;
-  const Acknowledged acknowledged{sequence, request.first_index, batch_, reply.first, reply.count};
-  window_.acknowledge(sequence);
+  const Acknowledged acknowledged{sequence,    request.first_index, batch_,
+                                  reply.first, reply.count,         std::move(reply.ids)};
+  window_.acknowledge(sequence, static_cast<bool>(batch_));
+  acknowledged.for_each([&](JobId job, bool existing) {
+    if (!existing) return;
+    ++existing_;
+    if (options_.watch && !is_own(job)) awaits_.add(job);
+  });
   // An end that was told before the seal meant only that this producer seemed to be gone.
   if (watch_ && watch_->ended()) watch_->reopen();
-  if (acknowledged.count > 0) events.acknowledged(acknowledged);
+  if (acknowledged.count > 0 || !acknowledged.ids.empty()) events.acknowledged(acknowledged);
+}
+
+/// The batch's own results come by WATCH, so a job of this run that was awaited, because its own
+/// acknowledgement came late, is not told twice.
+void BatchRun::handle_awaited(net::Replied& reply, BatchEvents& events, Instant now) {
+  const auto answer = awaits_.take(reply, now);
+  if (!answer || leaving_ || is_own(answer->job)) return;
+  if (answer->row)
+    events.result(*answer->row);
+  else
+    events.missing(answer->job, answer->row.error());
+}
+
+bool BatchRun::is_own(JobId job) const {
+  const auto after = own_.upper_bound(job);
+  if (after == own_.begin()) return false;
+  const auto& [first, count] = *std::prev(after);
+  return job.value - first.value < count;
 }
 
 void BatchRun::resend_due(Instant now) {

@@ -1,11 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "producer/batcher.h"
 #include "producer/client.h"
+#include "producer/job_awaits.h"
 #include "producer/watch_state.h"
 
 namespace millrace::producer {
@@ -31,9 +35,15 @@ class JobSource {
 struct Acknowledged {
   std::uint64_t sequence = 0;     ///< of the request, from 0; requests may overtake each other
   std::uint64_t first_index = 0;  ///< of its first job among all jobs of the source
-  BatchId batch;
+  BatchId batch;                  ///< none while nothing new was enqueued in this run
   JobId first;
   std::uint64_t count = 0;
+  /// The id of every job of the request, in order, when a unique key led to a job that was there
+  /// before; empty when all are new.
+  std::vector<JobId> ids;
+
+  /// The jobs in the order of the input, and whether each was there before.
+  void for_each(const std::function<void(JobId job, bool existing)>& visit) const;
 };
 
 /// What a run tells its owner; called from within BatchRun::run.
@@ -45,13 +55,16 @@ class BatchEvents {
   virtual ~BatchEvents() = default;
   virtual void acknowledged(const Acknowledged&) {}
   virtual void result(const protocol::ResultRow&) {}
+  /// A job that was there before, whose end cannot be told: it is no more there.
+  virtual void missing(JobId, const Error&) {}
   /// After every turn of the loop; a good time to flush and to draw. An error ends the run.
   [[nodiscard]] virtual Status turned() { return {}; }
 };
 
 struct BatchRunOptions {
   std::string queue = kQueueDefault;
-  /// Stream the results until the batch has ended; else the run ends with the last acknowledgement.
+  /// Stream the results until the batch has ended, and those of jobs that were there before; else
+  /// the run ends with the last acknowledgement.
   bool watch = true;
 };
 
@@ -74,8 +87,11 @@ class BatchRun {
   /// Jobs that the source gave, and of them those acknowledged.
   [[nodiscard]] std::uint64_t taken() const { return taken_; }
   [[nodiscard]] std::uint64_t enqueued() const { return enqueued_; }
+  /// Jobs of the source that stand for one that was there before.
+  [[nodiscard]] std::uint64_t existing() const { return existing_; }
   [[nodiscard]] FinishSeq cursor() const { return watch_ ? watch_->cursor() : FinishSeq{}; }
   [[nodiscard]] const std::optional<WatchState>& watched() const { return watch_; }
+  [[nodiscard]] const JobAwaits& awaited() const { return awaits_; }
 
  private:
   void fill(JobSource& source, Instant now);
@@ -85,7 +101,9 @@ class BatchRun {
   [[nodiscard]] Status handle(net::Event& event, BatchEvents& events, Instant now);
   [[nodiscard]] Status handle_reply(net::Replied& reply, BatchEvents& events, Instant now);
   void acknowledge(std::uint64_t sequence, const RequestWindow::Request& request,
-                   const protocol::Enqueued& reply, BatchEvents& events);
+                   protocol::Enqueued& reply, BatchEvents& events);
+  void handle_awaited(net::Replied& reply, BatchEvents& events, Instant now);
+  [[nodiscard]] bool is_own(JobId job) const;
   void resend_due(Instant now);
   void watch_if_due(Instant now);
   [[nodiscard]] bool finished() const;
@@ -96,12 +114,15 @@ class BatchRun {
   RequestWindow window_;
   std::optional<protocol::NewJob> next_job_;  // the first that no longer fitted
   std::optional<WatchState> watch_;
+  JobAwaits awaits_;
+  std::map<JobId, std::uint64_t> own_;  // the jobs of this run: how many from each first one on
   std::uint64_t request_prefix_ = 0;
   std::uint64_t request_counter_ = 0;
   BatchId batch_;
   std::uint64_t taken_ = 0;
   std::uint64_t requested_ = 0;
   std::uint64_t enqueued_ = 0;
+  std::uint64_t existing_ = 0;
   bool input_ended_ = false;
   bool idle_ = false;
   bool seal_sent_ = false;

@@ -6,8 +6,9 @@ namespace millrace::producer {
 
 std::size_t Batcher::cost(const protocol::NewJob& job) {
   // More than the keys and numbers of any job need on the wire.
-  constexpr std::size_t kOverhead = 160;
-  return job.payload.size() + job.kind.size() + kOverhead;
+  constexpr std::size_t kOverhead = 320;
+  return job.payload.size() + job.kind.size() + job.retry.size() + job.unique_key.size() +
+         kOverhead;
 }
 
 bool Batcher::fits(const protocol::NewJob& job) const {
@@ -50,9 +51,9 @@ RequestWindow::Request* RequestWindow::find(std::uint64_t correlation, std::uint
   return nullptr;
 }
 
-void RequestWindow::acknowledge(std::uint64_t sequence) {
+void RequestWindow::acknowledge(std::uint64_t sequence, bool batch_known) {
   requests_.erase(sequence);
-  batch_known_ = true;
+  batch_known_ = batch_known_ || batch_known;
 }
 
 std::vector<RequestWindow::Request*> RequestWindow::due(Instant now) {

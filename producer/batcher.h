@@ -39,8 +39,9 @@ class Batcher {
   std::vector<protocol::NewJob> jobs_;
 };
 
-/// Requests that are sent and not acknowledged. The first is alone, because the others must name
-/// the batch that its reply tells. The last, which seals, waits for all others: one of them could
+/// Requests that are sent and not acknowledged. Until a reply has told the batch each is alone,
+/// because the others must name it; where every unique key led to a job that was there before, the
+/// reply tells none. The last, which seals, waits for all others: one of them could
 /// be refused as `busy` and come again after the seal.
 class RequestWindow {
  public:
@@ -59,7 +60,8 @@ class RequestWindow {
   std::uint64_t add(Request request);
   /// The request that was sent under this correlation, or null.
   [[nodiscard]] Request* find(std::uint64_t correlation, std::uint64_t& sequence);
-  void acknowledge(std::uint64_t sequence);
+  /// `batch_known`: its reply told the batch.
+  void acknowledge(std::uint64_t sequence, bool batch_known = true);
   /// Requests whose retry is due.
   [[nodiscard]] std::vector<Request*> due(Instant now);
   [[nodiscard]] bool empty() const { return requests_.empty(); }

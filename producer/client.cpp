@@ -32,6 +32,8 @@ net::PeerOptions peer_options(const ClientOptions& options) {
 
 std::optional<Duration> retry_delay(const protocol::ErrorReply& error) {
   const ErrorCode code = error_code(error.code);
+  // What holds the key may hold it for long: that is for the asker to decide upon.
+  if (code == ErrorCode::unique_conflict) return std::nullopt;
   if (code == ErrorCode::busy) return std::max(error.after, kRetryAfter);
   if (error.retryable && error.after > Duration{0}) return error.after;
   return std::nullopt;
@@ -96,7 +98,7 @@ Status Client::check(const std::vector<net::Event>& events) {
                           met_ ? "" : "; is `millrace-broker` running, and is --broker right?"));
 }
 
-Result<protocol::Message> Client::ask(const protocol::Message& request) {
+Result<protocol::Message> Client::ask(const protocol::Message& request, Patience kind) {
   Instant since = read_clocks().mono;
   std::optional<Instant> again_at;
   instrument::crash_point("producer.before_command");
@@ -126,7 +128,8 @@ Result<protocol::Message> Client::ask(const protocol::Message& request) {
     if (again_at && now >= *again_at) {
       again_at.reset();
       correlation = send(request);
-    } else if (!again_at && peer_.connected() && now - since > patience) {
+    } else if (kind == Patience::bounded && !again_at && peer_.connected() &&
+               now - since > patience) {
       peer_.forget(correlation);
       return fail(ErrorCode::timeout,
                   fmt::format("the broker did not answer within {}", format_duration(patience)));

@@ -43,10 +43,13 @@ class Client {
   /// Errors: unreachable, stopping, timeout, what the broker answers.
   template <class Reply>
   [[nodiscard]] Result<Reply> call(const protocol::Message& request) {
-    auto reply = ask(request);
-    if (!reply) return tl::make_unexpected(reply.error());
-    if (auto* expected = std::get_if<Reply>(&*reply)) return std::move(*expected);
-    return fail(ErrorCode::internal, "the broker answered with a message of the wrong type");
+    return expect<Reply>(ask(request, Patience::bounded));
+  }
+  /// The same for what may take the broker any time to answer: a wait, a backup. Without end while
+  /// the broker is there.
+  template <class Reply>
+  [[nodiscard]] Result<Reply> call_long(const protocol::Message& request) {
+    return expect<Reply>(ask(request, Patience::unbounded));
   }
 
   // For those who have several requests under way:
@@ -60,7 +63,15 @@ class Client {
   [[nodiscard]] Result<std::vector<net::Event>> wait(Duration timeout, int input_fd = -1);
 
  private:
-  [[nodiscard]] Result<protocol::Message> ask(const protocol::Message& request);
+  enum class Patience : std::uint8_t { bounded, unbounded };
+
+  template <class Reply>
+  [[nodiscard]] static Result<Reply> expect(Result<protocol::Message> reply) {
+    if (!reply) return tl::make_unexpected(std::move(reply).error());
+    if (auto* expected = std::get_if<Reply>(&*reply)) return std::move(*expected);
+    return fail(ErrorCode::internal, "the broker answered with a message of the wrong type");
+  }
+  [[nodiscard]] Result<protocol::Message> ask(const protocol::Message& request, Patience patience);
   [[nodiscard]] Status check(const std::vector<net::Event>& events);
 
   ClientOptions options_;

@@ -56,16 +56,23 @@ int Context::give_up(const Error& problem, BatchRun& run, BatchEvents& events, s
   }
   if (!run.batch() && total == 0) return code;
   total = std::max(total, run.enqueued());
-  error(fmt::format("{} of {} enqueued{}", format_count(run.enqueued()), format_count(total, noun),
+  const std::string before =
+      run.existing() == 0 ? "" : fmt::format(", {} there before", format_count(run.existing()));
+  error(fmt::format("{} of {} enqueued{}{}", format_count(run.enqueued()),
+                    format_count(total, noun), before,
                     run.batch() ? fmt::format("; batch {} goes on", run.batch().value) : ""));
   if (run.batch()) error("resume with: " + resume_command(run.batch(), run.cursor()));
   return code;
 }
 
-std::string Context::resume_command(BatchId batch, FinishSeq from) const {
+std::string Context::command_line(std::string_view command) const {
   const std::string broker =
       options_.broker == kEndpointDefault ? "" : " --broker " + options_.broker;
-  return fmt::format("millrace-producer{} results {} --from {}", broker, batch.value, from.value);
+  return fmt::format("millrace-producer{} {}", broker, command);
+}
+
+std::string Context::resume_command(BatchId batch, FinishSeq from) const {
+  return command_line(fmt::format("results {} --from {}", batch.value, from.value));
 }
 
 }  // namespace millrace::producer

@@ -45,7 +45,10 @@ class Context {
   /// and how to resume. After a signal it takes a moment to seal the batch.
   [[nodiscard]] int give_up(const Error& error, BatchRun& run, BatchEvents& events,
                             std::uint64_t total, std::string_view noun);
-  /// `millrace-producer results 17 --from 42`, with --broker where it is needed.
+  [[nodiscard]] const std::string& broker() const { return options_.broker; }
+  /// `millrace-producer COMMAND`, with --broker where it is needed.
+  [[nodiscard]] std::string command_line(std::string_view command) const;
+  /// `millrace-producer results 17 --from 42`.
   [[nodiscard]] std::string resume_command(BatchId batch, FinishSeq from) const;
 
  private:

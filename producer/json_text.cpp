@@ -4,9 +4,7 @@
 
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <type_traits>
 
-#include "common/util/parse.h"
 #include "producer/utf8.h"
 
 namespace millrace::producer {
@@ -50,59 +48,6 @@ std::string base64(std::string_view bytes) {
       out += i + j <= bytes.size() ? kDigits[group >> (18 - 6 * j) & 0x3F] : '=';
   }
   return out;
-}
-
-/// Writes each field that `visit` names.
-struct Visitor {
-  JsonObject object;
-
-  void operator()(const char* key, const std::string& value) { object.text_or_null(key, value); }
-  void operator()(const char* key, bool value) { object.boolean(key, value); }
-  void operator()(const char* key, const Payload& value) { object.raw(key, payload_json(value)); }
-  void operator()(const char* key, const Duration& value) { object.number(key, value.count()); }
-  void operator()(const char* key, const Time& value) {
-    object.text_or_null(key, value == Time{} ? "" : format_time(value));
-  }
-  template <class Tag>
-  void operator()(const char* key, const Id<Tag>& id) {
-    if (id)
-      object.number(key, id.value);
-    else
-      object.null(key);
-  }
-  template <class T>
-  requires std::is_enum_v<T>
-  void operator()(const char* key, const T& value) { object.text(key, to_string(value)); }
-  template <class T>
-  requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) void operator()(const char* key,
-                                                                              const T& value) {
-    object.number(key, value);
-  }
-  template <class T>
-  void operator()(const char* key, const std::vector<T>& items) {
-    std::string list = "[";
-    for (const T& item : items) {
-      if (list.size() > 1) list += ',';
-      if constexpr (std::is_same_v<T, std::string>)
-        append_json_string(list, item);
-      else
-        list += to_json(item);
-    }
-    object.raw(key, list + "]");
-  }
-  void operator()(const char* key, const std::map<std::string, std::uint64_t>& entries) {
-    JsonObject nested;
-    for (const auto& [name, value] : entries) nested.number(name, value);
-    object.raw(key, nested.take());
-  }
-};
-
-template <class T>
-std::string visit_to_json(const T& message) {
-  T copy = message;  // visit is shared with the decoder, which writes
-  Visitor visitor;
-  copy.visit(visitor);
-  return visitor.object.take();
 }
 
 }  // namespace
@@ -159,6 +104,22 @@ std::string payload_text(const Payload& payload) {
   return payload.bytes;
 }
 
+std::string progress_text(const Payload& progress) {
+  const auto json = nlohmann::json::parse(progress.bytes, nullptr, false);
+  if (!json.is_object()) return payload_text(progress);
+  const auto number = [&](const char* key) {
+    const auto found = json.find(key);
+    return found != json.end() && found->is_number() ? found->get<double>() : -1.0;
+  };
+  const double done = number("done");
+  const double total = number("total");
+  std::string text = done < 0 ? "" : fmt::format("{}", done);
+  if (done >= 0 && total > 0) text += fmt::format(" of {} ({:.0f} %)", total, done / total * 100.0);
+  const auto words = json.find("text");
+  if (words == json.end() || !words->is_string()) return text;
+  return text + (text.empty() ? "" : " ") + words->get<std::string>();
+}
+
 JsonObject& JsonObject::raw(std::string_view key, std::string_view json) {
   if (out_.size() > 1) out_ += ',';
   append_json_string(out_, key);
@@ -208,25 +169,6 @@ std::string json_ids(std::span<const JobId> ids) {
     out += fmt::format_int(id.value).c_str();
   }
   return out + "]";
-}
-
-std::string to_json(const protocol::QueueInfo& queue) { return visit_to_json(queue); }
-std::string to_json(const protocol::WorkerInfo& worker) { return visit_to_json(worker); }
-std::string to_json(const protocol::Report& report) { return visit_to_json(report); }
-std::string to_json(const protocol::JobInfo& job) { return visit_to_json(job); }
-std::string to_json(const protocol::AttemptInfo& attempt) { return visit_to_json(attempt); }
-std::string to_json(const protocol::BatchInfo& batch) { return visit_to_json(batch); }
-
-std::string to_json(const protocol::ResultRow& row) {
-  return JsonObject()
-      .number("job", row.job.value)
-      .text("kind", row.kind)
-      .text("state", to_string(row.state))
-      .raw("result", payload_json(row.result))
-      .text_or_null("error", row.error)
-      .number("attempts", row.attempts)
-      .number("cursor", row.cursor.value)
-      .take();
 }
 
 }  // namespace millrace::producer

@@ -26,6 +26,9 @@ void append_json_string(std::string& out, std::string_view text);
 /// The same for people: text as it is, `base64:…` for bytes.
 [[nodiscard]] std::string payload_text(const Payload& payload);
 
+/// What a run says of how far it is, {"done","total","text"}, for people: `3 of 10 (30 %) text`.
+[[nodiscard]] std::string progress_text(const Payload& progress);
+
 /// Builds one object, field by field.
 class JsonObject {
  public:
@@ -58,6 +61,11 @@ class JsonObject {
 [[nodiscard]] std::string to_json(const protocol::JobInfo& job);
 [[nodiscard]] std::string to_json(const protocol::AttemptInfo& attempt);
 [[nodiscard]] std::string to_json(const protocol::BatchInfo& batch);
+/// A row of `kind ls`; null is what nobody said anything of.
+[[nodiscard]] std::string to_json(const protocol::KindInfo& kind);
+/// A row of `job output`: {"job","cursor","attempt","type","data","at"}.
+[[nodiscard]] std::string to_json(JobId job, const protocol::OutputRow& row);
+[[nodiscard]] std::string to_json(const protocol::BackedUp& backup);
 /// A row of `results`: {"job","kind","state","result","error","attempts","cursor"}.
 [[nodiscard]] std::string to_json(const protocol::ResultRow& row);
 

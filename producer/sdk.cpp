@@ -4,10 +4,13 @@
 #include <millrace/client.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "producer/batch_run.h"
 #include "producer/client.h"
+#include "producer/output_stream.h"
 #include "producer/queue_close.h"
+#include "producer/replay_run.h"
 
 namespace millrace {
 namespace {
@@ -26,6 +29,14 @@ class GivenJobs : public producer::JobSource {
     job.delay = given.delay;
     job.run_at = given.run_at;
     job.timeout = given.timeout;
+    job.retry = std::move(given.retry);
+    job.crashes_max = given.crashes_max;
+    job.expires_in = given.expires_in;
+    job.expires_at = given.expires_at;
+    job.unique_key = std::move(given.unique.key);
+    job.unique_scope = given.unique.scope;
+    job.unique_ttl = given.unique.ttl;
+    job.on_conflict = given.unique.on_conflict;
     return Next::job;
   }
 
@@ -39,22 +50,36 @@ class CollectIds : public producer::BatchEvents {
  public:
   explicit CollectIds(std::size_t count) : ids(count) {}
   void acknowledged(const producer::Acknowledged& request) override {
-    for (std::uint64_t i = 0; i < request.count; ++i)
-      ids.at(request.first_index + i) = JobId{request.first.value + i};
+    std::size_t index = request.first_index;
+    request.for_each([&](JobId job, bool) { ids.at(index++) = job; });
   }
   std::vector<JobId> ids;
 };
 
+JobResult to_result(const protocol::ResultRow& row) {
+  return {row.job, row.kind, row.state, row.result, row.error, row.attempts, row.cursor};
+}
+
 class CallRow : public producer::BatchEvents {
  public:
   explicit CallRow(const std::function<void(const JobResult&)>& row) : row_(row) {}
-  void result(const protocol::ResultRow& row) override {
-    row_({row.job, row.kind, row.state, row.result, row.error, row.attempts, row.cursor});
-  }
+  void result(const protocol::ResultRow& row) override { row_(to_result(row)); }
 
  private:
   const std::function<void(const JobResult&)>& row_;
 };
+
+/// The outcome of a CANCEL or REDRIVE of one job.
+Status one_outcome(const Result<protocol::Outcomes>& outcomes, JobId job,
+                   std::string_view refused) {
+  if (!outcomes) return tl::make_unexpected(outcomes.error());
+  using protocol::ItemStatus;
+  const auto status = outcomes->statuses.empty() ? ItemStatus::refused : outcomes->statuses.front();
+  if (status == ItemStatus::ok || status == ItemStatus::duplicate) return {};
+  if (status == ItemStatus::not_found)
+    return fail(ErrorCode::not_found, fmt::format("there is no job {}", job.value));
+  return fail(ErrorCode::conflict, fmt::format("job {} {}", job.value, refused));
+}
 
 }  // namespace
 
@@ -129,14 +154,68 @@ Status Client::resume(const std::string& queue) {
 Status Client::cancel(JobId job) {
   protocol::Cancel request;
   request.jobs = {job};
-  const auto outcomes = connection_->client.call<protocol::Outcomes>(request);
-  if (!outcomes) return tl::make_unexpected(outcomes.error());
-  using protocol::ItemStatus;
-  const auto status = outcomes->statuses.empty() ? ItemStatus::refused : outcomes->statuses.front();
-  if (status == ItemStatus::ok || status == ItemStatus::duplicate) return {};
-  if (status == ItemStatus::not_found)
-    return fail(ErrorCode::not_found, fmt::format("there is no job {}", job.value));
-  return fail(ErrorCode::conflict, fmt::format("job {} has ended already", job.value));
+  return one_outcome(connection_->client.call<protocol::Outcomes>(request), job,
+                     "has ended already");
+}
+
+Status Client::redrive(JobId job) {
+  return one_outcome(connection_->client.call<protocol::Outcomes>(protocol::Redrive{{job}}), job,
+                     "is neither dead nor cancelled, or another job holds its unique key");
+}
+
+Result<JobResult> Client::await(JobId job) {
+  auto results = connection_->client.call_long<protocol::Results>(protocol::Await{job});
+  if (!results) return tl::make_unexpected(std::move(results).error());
+  if (results->rows.empty())
+    return fail(ErrorCode::internal, "the broker answered AWAIT with no result");
+  return to_result(results->rows.front());
+}
+
+Result<OutputSeq> Client::output(JobId job, OutputSeq from,
+                                 const std::function<void(const JobOutput&)>& row, bool follow) {
+  return producer::stream_output(connection_->client, job, from, follow,
+                                 [&](const protocol::OutputRow& next) -> Status {
+                                   row({next.cursor, next.attempt, next.type, next.data, next.at});
+                                   return {};
+                                 });
+}
+
+Result<ReplayedBatch> Client::replay(std::vector<JobId> jobs, bool force) {
+  if (Status good = connection_->client.connect(); !good)
+    return tl::make_unexpected(std::move(good).error());
+  const std::size_t page_max = connection_->client.welcome().enqueue_jobs_max;
+  producer::ReplayRun run(connection_->client, force);
+  ReplayedBatch replayed;
+  for (std::size_t begin = 0; begin < jobs.size(); begin += page_max) {
+    const std::size_t end = std::min(begin + page_max, jobs.size());
+    std::vector<JobId> page(jobs.begin() + static_cast<std::ptrdiff_t>(begin),
+                            jobs.begin() + static_cast<std::ptrdiff_t>(end));
+    auto reply = run.replay(std::move(page), end == jobs.size());
+    if (!reply) return tl::make_unexpected(std::move(reply).error());
+    for (std::uint64_t i = 0; i < reply->count; ++i)
+      replayed.ids.emplace_back(reply->first.value + i);
+    std::move(reply->replay_of.begin(), reply->replay_of.end(),
+              std::back_inserter(replayed.replay_of));
+  }
+  replayed.batch = run.batch();
+  return replayed;
+}
+
+Status Client::kind_set(const std::string& kind, const KindRules& rules) {
+  const protocol::KindSet request{.kind = kind,
+                                  .options = {.max_attempts = rules.max_attempts,
+                                              .crashes_max = rules.crashes_max,
+                                              .timeout = rules.timeout,
+                                              .retry = rules.retry,
+                                              .not_replayable = rules.not_replayable}};
+  return connection_->client.call<protocol::KindInfo>(request).map(
+      [](const protocol::KindInfo&) {});
+}
+
+Status Client::kind_reset(const std::string& kind) {
+  const protocol::KindSet request{.kind = kind, .options = {}, .reset = true};
+  return connection_->client.call<protocol::KindInfo>(request).map(
+      [](const protocol::KindInfo&) {});
 }
 
 }  // namespace millrace

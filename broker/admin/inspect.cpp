@@ -21,15 +21,35 @@ protocol::Message answer(Query& query, const protocol::Show& show) {
        {}});
 }
 
+/// One damaged row or one slow page is the asker's to hear of; it stops nobody's work.
+bool is_for_the_asker(const StoreError& error) {
+  return error.code() == ErrorCode::corrupt || error.code() == ErrorCode::timeout;
+}
+
 }  // namespace
+
+JobRead inspect_job(Query& query, const ReadJob& read) {
+  try {
+    return query.job(read);
+  } catch (const StoreError& error) {
+    if (!is_for_the_asker(error)) throw;
+    JobRead answer;
+    answer.to = read.to;
+    answer.correlation = read.correlation;
+    answer.job = read.job;
+    answer.result_asked = read.result;
+    answer.exists = true;
+    answer.error = error.what();
+    return answer;
+  }
+}
 
 Reply inspect(Query& query, const Inspect& request) {
   try {
     return {request.to, request.correlation,
             std::visit([&](const auto& asked) { return answer(query, asked); }, request.request)};
   } catch (const StoreError& error) {
-    // One damaged row or one slow page is the asker's to hear of; it stops nobody's work.
-    if (error.code() != ErrorCode::corrupt && error.code() != ErrorCode::timeout) throw;
+    if (!is_for_the_asker(error)) throw;
     return {request.to, request.correlation,
             protocol::make_error({error.code(), error.what(), {}})};
   }

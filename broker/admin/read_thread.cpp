@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "broker/admin/inspect.h"
+#include "common/assert.h"
 #include "common/util/thread.h"
 
 namespace millrace::broker {
@@ -11,11 +12,24 @@ namespace {
 /// Every peer may have a page or two under way.
 constexpr std::size_t kReadsMax = 100'000;
 
+struct Answer {
+  Query& query;
+
+  ReadAnswer operator()(const ReadResults& read) const { return query.results(read); }
+  ReadAnswer operator()(const ReadJob& read) const { return inspect_job(query, read); }
+  ReadAnswer operator()(const Inspect& request) const { return inspect(query, request); }
+  ReadAnswer operator()(const MakeBackup& request) const {
+    MR_ASSERT(false, "backup `{}` came to the wrong thread", request.path);
+    return Reply{};
+  }
+};
+
 }  // namespace
 
-ReadThread::ReadThread(Make make, const Wakeup& done)
+ReadThread::ReadThread(Make make, BackupThread::Make backup, const Wakeup& done)
     : done_wakeup_(done),
       reads_(kReadsMax),
+      backups_(std::move(backup), done),
       thread_([this, make = std::move(make)] { run(make); }) {}
 
 ReadThread::~ReadThread() {
@@ -24,7 +38,9 @@ ReadThread::~ReadThread() {
 }
 
 void ReadThread::submit(Read read) {
-  if (auto* inspect = std::get_if<Inspect>(&read)) {
+  if (const auto* backup = std::get_if<MakeBackup>(&read)) {
+    backups_.submit(*backup);
+  } else if (auto* inspect = std::get_if<Inspect>(&read)) {
     const Reply busy{
         inspect->to, inspect->correlation,
         protocol::make_error({ErrorCode::busy, "too many questions are waiting", Duration{1000}})};
@@ -37,9 +53,14 @@ void ReadThread::submit(Read read) {
 }
 
 std::vector<ReadAnswer> ReadThread::take_done() {
-  Lock lock(mutex_);
-  if (failure_) std::rethrow_exception(failure_);
-  return std::exchange(done_, {});
+  std::vector<ReadAnswer> answers;
+  {
+    Lock lock(mutex_);
+    if (failure_) std::rethrow_exception(failure_);
+    answers = std::exchange(done_, {});
+  }
+  for (Reply& reply : backups_.take_done()) answers.emplace_back(std::move(reply));
+  return answers;
 }
 
 void ReadThread::run(const Make& make) {
@@ -47,9 +68,7 @@ void ReadThread::run(const Make& make) {
   try {
     const std::unique_ptr<Query> query = make();
     while (auto read = reads_.pop()) {
-      ReadAnswer answer = std::holds_alternative<Inspect>(*read)
-                              ? ReadAnswer{inspect(*query, std::get<Inspect>(*read))}
-                              : ReadAnswer{query->results(std::get<ReadResults>(*read))};
+      ReadAnswer answer = std::visit(Answer{*query}, *read);
       {
         Lock lock(mutex_);
         done_.push_back(std::move(answer));

@@ -69,6 +69,7 @@ Job& Core::adopt(JobRecord record) {
   job.status = std::move(record.status);
   job.payload = std::move(record.payload);
   job.payload_bytes = record.payload_bytes;
+  job.outputs = record.outputs;
   return jobs.emplace(record.id, std::move(job)).first->second;
 }
 
@@ -80,6 +81,8 @@ void Core::apply(JobId id, Job& job, JobEvent event, Now now) {
   unindex(id, job);
   count(job, from, -1);
   job.status.state = *to;
+  if (is_final(*to) || (event == JobEvent::lease && job.spec.unique_scope == UniqueScope::queued))
+    give_back_key(*this, id, job);
   if (is_final(*to)) {
     job.status.finished_at = now.utc;
     // The wall clock may have gone back since.
@@ -93,7 +96,10 @@ void Core::apply(JobId id, Job& job, JobEvent event, Now now) {
   }
   if (*to == JobState::ready) job.status.run_at = now.utc;
   count(job, *to, +1);
-  if (is_final(*to)) record_result(*this, id, job);
+  if (is_final(*to)) {
+    record_result(*this, id, job);
+    wake_waits(*this, id, true);
+  }
   index(id, job, now);
   Queue& queue = *lane_of(job).queue;
   if (queue.counts[static_cast<std::size_t>(JobState::ready)] == 0) leave_checks = true;
@@ -107,6 +113,12 @@ void Core::count(Job& job, JobState state, int by) {
   home.counts[slot] += step;
   home.queue->counts[slot] += step;
   home.deltas[slot] += by;
+  if (is_final(state)) {
+    const auto bytes = static_cast<std::int64_t>(
+        job.payload_bytes + (job.result ? job.result->size() : std::size_t{0}));
+    home.ended_bytes[slot] += static_cast<std::uint64_t>(by * bytes);
+    home.bytes_deltas[slot] += by * bytes;
+  }
   if (!home.dirty) {
     home.dirty = true;
     dirty_lanes.push_back(home.id);

@@ -73,6 +73,8 @@ struct Lane {
   Queue* queue = nullptr;
   StateCounts counts{};
   StateDeltas deltas{};  ///< of the batch being gathered
+  StateBytes ended_bytes{};
+  StateDeltas bytes_deltas{};  ///< of the batch being gathered
   bool dirty = false;
   Window<ReadyKey> ready;
   std::size_t bytes = 0;  ///< payloads of `ready` in memory
@@ -94,6 +96,8 @@ struct Job {
   Instant leased_at{};
   Instant started_at{};  ///< of the run; status.started_at is the same moment in UTC
   bool started = false;
+  std::uint64_t outputs = 0;  ///< highest number of what this run left behind
+  std::uint64_t output_bytes = 0;
   // While scheduled:
   Instant due{};
   // Of the batch being gathered:
@@ -145,6 +149,17 @@ struct WatchState {
   std::uint64_t correlation = 0;
 };
 
+/// A question about one job that is answered when there is something to tell.
+struct Wait {
+  ConnectionId to;
+  std::uint64_t correlation = 0;
+  bool result = false;  ///< how the job ended; else what its runs left behind
+  bool follow = false;  ///< wait for output that is not there yet
+  OutputSeq from;
+  bool reading = false;
+  bool again = false;  ///< something came while the read was under way
+};
+
 struct Session {
   SessionId id;
   protocol::Role role = protocol::Role::producer;
@@ -160,10 +175,12 @@ struct Session {
   int mismatches = 0;
   bool resuming = false;  ///< no deliveries until its RESUME is here
   bool told_to_leave = false;
+  bool dismissed = false;  ///< by an operator
   /// What became of leases it no longer has, for late and repeated messages; oldest dropped first.
   std::map<LeaseId, protocol::ItemStatus> closed_leases;
   // producer
   std::map<BatchId, WatchState> watches;
+  std::set<std::pair<JobId, std::uint64_t>> waits;  ///< job, correlation
 };
 
 /// Requests of one producer process.
@@ -176,6 +193,32 @@ struct RequestLog {
   Instant used_at{};
 };
 
+/// What a load found about unique keys, and the batch it was asked with.
+struct UniqueLooked {
+  std::vector<UniqueRow> rows;
+  std::uint64_t batch = 0;
+};
+
+/// A unique key that changed hands while a load that may not see it is under way.
+struct UniqueChange {
+  std::optional<UniqueRow> row;     ///< as it is now
+  std::optional<UniqueRow> stored;  ///< as it was before the batch being gathered
+  std::uint64_t batch = 0;          ///< of the last change
+  bool dirty = false;
+};
+
+/// What an ENQUEUE makes of one of its jobs.
+struct UniqueStep {
+  JobId existing;                ///< nothing new: this job has the key
+  JobId replaces;                ///< this job ends, the new one takes its key
+  std::optional<UniqueRow> row;  ///< of the key, before
+};
+struct UniquePlan {
+  std::vector<UniqueStep> steps;
+  std::uint64_t count = 0;  ///< of new jobs
+  bool has_existing = false;
+};
+
 /// A command that waits for jobs from the store. `done` says what to do with them.
 struct Parked {
   Received command;
@@ -183,6 +226,7 @@ struct Parked {
   std::set<JobId> absent;            ///< what it does not have (CANCEL, REDRIVE)
   std::vector<std::size_t> unknown;  ///< positions of the items that wait (settlements)
   std::vector<protocol::ItemStatus> statuses;
+  UniqueLooked unique;  ///< who holds the keys of the jobs asked for (REDRIVE)
 };
 
 struct Core {
@@ -192,6 +236,7 @@ struct Core {
   JobId last_job;
   FinishSeq last_finish;
   WorkerId last_worker;
+  OutputSeq last_output;
   bool marks_dirty = false;
   Space space = Space::plenty;
   Time started_at{};
@@ -215,12 +260,25 @@ struct Core {
   std::set<std::pair<Instant, JobId>> timeouts;
   std::set<std::pair<Instant, JobId>> start_writes;
   Duration wall_offset{};
+  Duration last_offset{};    ///< of the last turn
+  Duration steady_offset{};  ///< as wall_offset, but a jump of the wall clock does not move it
   Instant last_turn{};
   Instant sessions_checked_at{};
 
   Instant prune_at{};
+  Instant excess_check_at{};
   JobId prune_from;
+  std::int64_t prune_steps = 0;  ///< of the walk under way
   bool pruning = false;
+
+  Instant expiry_at{};  ///< nothing that waits expires before
+  bool expiry_loading = false;
+
+  std::map<std::string, KindRow, std::less<>> kinds;
+  std::set<std::string> dirty_kinds;
+  std::map<std::pair<std::string, std::string>, UniqueChange> unique_changes;  ///< by queue, key
+  std::vector<std::pair<std::string, std::string>> dirty_unique;
+  std::map<JobId, std::vector<Wait>> waits;
 
   std::uint64_t offers = 1;  ///< changes when the takers of some lane may have
   bool dispatch_wanted = false;
@@ -280,6 +338,8 @@ struct Core {
   void refuse(const Received& command, ErrorCode code, std::string message, Duration after = {});
   void load(Load load);
   double random();  ///< in [0, 1)
+  /// The wall clock as it would be without its jumps since the start.
+  [[nodiscard]] Time steady(Now now) const;
 };
 
 // ---- the concerns, each in its own file ---------------------------------------------------------
@@ -294,8 +354,13 @@ void add_credit(Core&, Session&, const std::map<std::string, std::uint64_t>& upt
 void lose_silent_sessions(Core&, Now);
 void end_resume_grace(Core&, Now);
 
+/// Sends these workers home.
+void on_dismiss(Core&, const Received&, const protocol::Dismiss&);
+
 // enqueue.cpp
 void on_enqueue(Core&, Received, Now);
+/// The rest of on_enqueue, once the holders of its unique keys are known.
+void enqueue_unique(Core&, Received, const UniqueLooked&, Now);
 void on_loaded_request(Core&, LoadedRequest, Now);
 /// Answers a request that is remembered. True: handled.
 bool recorded_request(Core&, const Received&, RequestId, std::uint64_t body_hash);
@@ -307,7 +372,62 @@ JobId next_job_ids(Core&, std::size_t count);
 Batch& batch_for_new_jobs(Core&, BatchId wanted, JobId first, const SessionId& owner, bool seal,
                           Now);
 
+// enqueue_check.cpp
+/// What is wrong with the request itself, whatever the queue's state.
+[[nodiscard]] std::optional<Error> check_request(const protocol::Enqueue&, const Limits&);
+/// What stands against it just now.
+[[nodiscard]] std::optional<Error> check_room(Core&, const protocol::Enqueue&);
+[[nodiscard]] std::optional<Error> check_lanes(const Core&, const protocol::Enqueue&);
+
+// unique.cpp
+[[nodiscard]] bool has_unique_keys(const protocol::Enqueue&);
+void park_for_unique(Core&, Received);
+void on_loaded_unique(Core&, LoadedUnique, std::uint64_t batch, Now);
+/// What each job of the request becomes if the new ids begin with `first`. Error: unique_conflict.
+[[nodiscard]] Result<UniquePlan> plan_unique(Core&, const protocol::Enqueue&, const UniqueLooked&,
+                                             JobId first, Now);
+/// The new job takes its key; `before` is the outdated row, if there is one.
+void take_key(Core&, JobId, const protocol::NewJob&, Job&, std::optional<UniqueRow> before, Now);
+/// For a job that is made ready again. False: another one has the key.
+[[nodiscard]] bool take_key_again(Core&, JobId, Job&, const UniqueLooked&, Now);
+void give_back_key(Core&, JobId, Job&);
+[[nodiscard]] std::optional<UniqueRow> unique_row(const Core&, const std::string& queue,
+                                                  const std::string& key, const UniqueLooked&);
+void change_unique(Core&, const std::string& queue, const std::string& key,
+                   std::optional<UniqueRow> before, std::optional<UniqueRow> after);
+void write_unique(Core&);
+void forget_unique_changes(Core&, std::uint64_t oldest_load);
+
+// expiry.cpp
+[[nodiscard]] bool is_past(const Core&, const Job&, Now);
+void arm_expiry(Core&, const Job&, Now);
+void expire(Core&, JobId, Job&, Now);
+/// Every way back to waiting: applies `event`, then expires the job if its time is over.
+void wait_again(Core&, JobId, Job&, JobEvent, Now);
+void expire_jobs(Core&, Now);
+void on_loaded_expired(Core&, LoadedExpired, std::uint64_t batch, Now);
+
+// kind.cpp
+[[nodiscard]] std::optional<std::string> check_kind_options(const std::string& kind,
+                                                            const protocol::KindOptions&);
+/// What is wrong with a retry policy as text; empty is right.
+[[nodiscard]] std::optional<std::string> check_retry(const std::string& retry);
+[[nodiscard]] protocol::KindOptions kind_options(const Core&, const std::string& kind);
+void note_kinds(Core&, const protocol::Offer&);
+void on_kind_set(Core&, const Received&, const protocol::KindSet&);
+void write_kinds(Core&);
+
+// output.cpp
+void on_output(Core&, Session&, Received, Now);
+void on_await(Core&, Session&, const Received&, const protocol::Await&);
+void on_watch_output(Core&, Session&, const Received&, const protocol::WatchOutput&);
+void on_job_read(Core&, JobRead);
+void wake_waits(Core&, JobId, bool ended);
+void drop_waits(Core&, Session&, ConnectionId);
+
 // settle.cpp
+/// True when the session may settle this leased job.
+[[nodiscard]] bool is_own(const Session&, const Job&);
 void on_started(Core&, Session&, const protocol::Started&, Now);
 template <class Verb>
 void on_settle(Core&, Session&, Received, Now);
@@ -364,6 +484,12 @@ void forget_if_idle(Core&, BatchId);
 void run_by_id(Core&, Parked, Now);
 void on_replay(Core&, Received, Now);
 void on_loaded_jobs(Core&, LoadedJobs, std::uint64_t batch, Now);
+/// Brings loaded jobs into memory for one command; they leave again unless they changed.
+void adopt_visitors(Core&, std::vector<JobRecord>&, std::vector<BatchRow>&, std::uint64_t batch);
+/// Ends a job that has not ended; `error` is kept with it.
+protocol::ItemStatus cancel_job(Core&, JobId, std::string error, Now);
+
+// prune.cpp
 void on_pruned(Core&, const Pruned&, Now);
 void prune_if_due(Core&, Now);
 

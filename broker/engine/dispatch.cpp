@@ -76,6 +76,8 @@ void lease(Core& core, Lane& lane, JobId id, Session& session, Pool& pool, Now n
   job.delivery = ++pool.delivered;
   job.leased_at = now.mono;
   job.started = false;
+  job.outputs = 0;
+  job.output_bytes = 0;
   ++pool.leased;
   core.leases.emplace(job.status.lease, id);
   session.leases.emplace(job.status.lease, id);
@@ -84,7 +86,8 @@ void lease(Core& core, Lane& lane, JobId id, Session& session, Pool& pool, Now n
   if (job.payload.empty() && job.payload_bytes != 0) core.effects.payloads.push_back(id);
 }
 
-/// The most urgent job of the queue that some worker can take now.
+/// Hands out the most urgent job of the queue that some worker can take now, or ends it when it has
+/// waited too long.
 bool dispatch_one(Core& core, Queue& queue, Now now) {
   Lane* best = nullptr;
   std::pair<Session*, Pool*> taker{};
@@ -107,7 +110,12 @@ bool dispatch_one(Core& core, Queue& queue, Now now) {
     taker = candidate;
   }
   if (best == nullptr || (coming && *coming < *best->ready.items.begin())) return false;
-  lease(core, *best, best->ready.items.begin()->id, *taker.first, *taker.second, now);
+  const JobId id = best->ready.items.begin()->id;
+  if (Job& job = *core.find_job(id); is_past(core, job, now)) {
+    expire(core, id, job, now);
+  } else {
+    lease(core, *best, id, *taker.first, *taker.second, now);
+  }
   return true;
 }
 

@@ -3,8 +3,10 @@
 // What the engine asks of the shell. The order is a contract: `writes` are committed in one
 // transaction, then `loads` run, then `replies` leave. `replies_now` may leave at once.
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -41,6 +43,18 @@ struct LoadJobs {
   std::uint64_t ticket = 0;
   std::vector<JobId> ids;
   bool payloads = false;
+  bool unique = false;  ///< also who holds their unique keys now
+};
+/// Who holds these unique keys of a queue, with those jobs and their batches.
+struct LoadUnique {
+  std::uint64_t ticket = 0;
+  std::string queue;
+  std::vector<std::string> keys;
+};
+/// Waiting jobs (scheduled, ready) whose expires_at is not after `upto`, the earliest first.
+struct LoadExpired {
+  Time upto{};
+  std::size_t jobs_max = 0;
 };
 struct LoadRequest {
   RequestId id;
@@ -50,15 +64,29 @@ struct LoadRequest {
 struct LoadBatch {
   BatchId id;
 };
-/// Deletes up to `jobs_max` jobs that ended before `finished_before`, looking at up to ten times as
-/// many rows from `from` on, with their attempts; and requests, batches and workers nobody needs.
+/// What retention wants gone of one lane, by final state.
+struct LanePrune {
+  LaneId lane;
+  std::array<Time, kJobStateCount> finished_before{};  ///< zero: none for its age
+  StateCounts jobs{};  ///< so many more, whatever their age, the lowest ids first
+  StateBytes bytes{};  ///< and as many more as it takes to free so many bytes
+};
+/// Deletes up to `jobs_max` ended jobs that `lanes` names (and not much more than `bytes_max` of
+/// their payloads and results), looking at up to ten times as many rows from `from` on, with their
+/// attempts and outputs; and requests, batches, workers and outdated unique keys nobody needs.
+/// Where `lanes` names no number of jobs or bytes, the walk ends at jobs enqueued after
+/// `finished_before`.
 struct Prune {
-  Time finished_before{};
+  Time finished_before{};  ///< the latest of all lanes
   Time requests_before{};
+  Time unique_before{};
   JobId from;
   std::size_t jobs_max = 0;
+  std::size_t bytes_max = 0;
+  std::vector<LanePrune> lanes;
 };
-using Load = std::variant<LoadReady, LoadScheduled, LoadJobs, LoadRequest, LoadBatch, Prune>;
+using Load = std::variant<LoadReady, LoadScheduled, LoadJobs, LoadRequest, LoadBatch, LoadUnique,
+                          LoadExpired, Prune>;
 
 struct LoadedReady {
   LaneId lane;
@@ -73,6 +101,18 @@ struct LoadedJobs {
   std::uint64_t ticket = 0;
   std::vector<JobRecord> jobs;
   std::vector<BatchRow> batches;  ///< those of `jobs` that have a row
+  std::vector<UniqueRow> unique;  ///< when asked for
+};
+struct LoadedUnique {
+  std::uint64_t ticket = 0;
+  std::vector<UniqueRow> rows;
+  std::vector<JobRecord> jobs;  ///< that hold them; one that was deleted since is left out
+  std::vector<BatchRow> batches;
+};
+struct LoadedExpired {
+  std::vector<JobRecord> jobs;
+  std::vector<BatchRow> batches;
+  std::optional<Time> next;  ///< the earliest expires_at of those that still wait after these
 };
 struct LoadedRequest {
   RequestId id;
@@ -88,8 +128,8 @@ struct Pruned {
   std::size_t jobs = 0;
   JobId next;  ///< where the next step begins; none: the walk has reached jobs that are too young
 };
-using Loaded =
-    std::variant<LoadedReady, LoadedScheduled, LoadedJobs, LoadedRequest, LoadedBatch, Pruned>;
+using Loaded = std::variant<LoadedReady, LoadedScheduled, LoadedJobs, LoadedRequest, LoadedBatch,
+                            LoadedUnique, LoadedExpired, Pruned>;
 
 // ---- reads: run on the reading thread, after the batch they came with is committed ------------
 
@@ -107,7 +147,23 @@ struct Inspect {
   std::uint64_t correlation = 0;
   std::variant<protocol::List, protocol::Show> request;
 };
-using Read = std::variant<ReadResults, Inspect>;
+/// AWAIT (`result`) or WATCH_OUTPUT of a job after `from`; answered by JobRead.
+struct ReadJob {
+  ConnectionId to;
+  std::uint64_t correlation = 0;
+  JobId job;
+  bool result = false;
+  OutputSeq from;
+  std::size_t rows_max = 0;
+  std::size_t bytes_max = 0;
+};
+/// BACKUP; the shell answers the peer itself.
+struct MakeBackup {
+  ConnectionId to;
+  std::uint64_t correlation = 0;
+  std::string path;
+};
+using Read = std::variant<ReadResults, Inspect, ReadJob, MakeBackup>;
 
 struct ResultsRead {
   ConnectionId to;
@@ -115,6 +171,20 @@ struct ResultsRead {
   FinishSeq from;
   std::vector<protocol::ResultRow> rows;
   FinishSeq upto;  ///< everything of the batch up to here was seen; ≥ the last row's cursor
+};
+
+struct JobRead {
+  ConnectionId to;
+  std::uint64_t correlation = 0;
+  JobId job;
+  bool result_asked = false;
+  bool exists = false;
+  bool ended = false;
+  std::optional<protocol::ResultRow> result;  ///< when asked for and the job has ended
+  std::vector<protocol::OutputRow> rows;
+  bool more = false;  ///< of the rows
+  /// The row could not be read: damaged.
+  std::string error;
 };
 
 struct Effects {

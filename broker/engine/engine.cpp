@@ -28,9 +28,19 @@ struct Handle {
   void operator()(protocol::Enqueue&) { on_enqueue(core, std::move(command), now); }
   void operator()(protocol::Replay&) { on_replay(core, std::move(command), now); }
   void operator()(protocol::Redrive&) {
-    run_by_id(core, {std::move(command), {}, {}, {}, {}}, now);
+    run_by_id(core, {std::move(command), {}, {}, {}, {}, {}}, now);
   }
-  void operator()(protocol::Cancel&) { run_by_id(core, {std::move(command), {}, {}, {}, {}}, now); }
+  void operator()(protocol::Cancel&) {
+    run_by_id(core, {std::move(command), {}, {}, {}, {}, {}}, now);
+  }
+  void operator()(protocol::Output&) { on_output(core, session, std::move(command), now); }
+  void operator()(protocol::Await& m) { on_await(core, session, command, m); }
+  void operator()(protocol::WatchOutput& m) { on_watch_output(core, session, command, m); }
+  void operator()(protocol::KindSet& m) { on_kind_set(core, command, m); }
+  void operator()(protocol::Dismiss& m) { on_dismiss(core, command, m); }
+  void operator()(protocol::Backup& m) {
+    core.effects.reads.emplace_back(MakeBackup{command.from, command.correlation, m.path});
+  }
   void operator()(protocol::Offer& m) { on_offer(core, session, command, m, now); }
   void operator()(protocol::Credit& m) { add_credit(core, session, m.upto); }
   void operator()(protocol::Started& m) { on_started(core, session, m, now); }
@@ -87,6 +97,8 @@ struct OnLoaded {
   }
   void operator()(LoadedRequest& l) { on_loaded_request(core, std::move(l), now); }
   void operator()(LoadedBatch& l) { on_loaded_batch(core, std::move(l), batch, now); }
+  void operator()(LoadedUnique& l) { on_loaded_unique(core, std::move(l), batch, now); }
+  void operator()(LoadedExpired& l) { on_loaded_expired(core, std::move(l), batch, now); }
   void operator()(Pruned& p) { on_pruned(core, p, now); }
 };
 
@@ -94,9 +106,11 @@ struct OnLoaded {
 void forget_changes(Core& core) {
   if (core.loads_under_way.empty()) {
     core.changed.clear();
+    forget_unique_changes(core, core.batch_number);
   } else if (core.changed.size() >= core.changed_max) {
     const std::uint64_t oldest = core.loads_under_way.front();
     std::erase_if(core.changed, [&](const auto& entry) { return entry.second <= oldest; });
+    forget_unique_changes(core, oldest);
     core.changed_max = std::max(kChangedMin, 2 * core.changed.size());
   }
 }
@@ -168,7 +182,8 @@ void write_lanes(Core& core) {
   for (LaneId id : std::exchange(core.dirty_lanes, {})) {
     Lane& lane = core.lane(id);
     lane.dirty = false;
-    core.effects.writes.lane_deltas.push_back({id, std::exchange(lane.deltas, {})});
+    core.effects.writes.lane_deltas.push_back(
+        {id, std::exchange(lane.deltas, {}), std::exchange(lane.bytes_deltas, {})});
   }
 }
 
@@ -190,6 +205,8 @@ void write_all(Core& core) {
   }
   write_lanes(core);
   write_batches(core);
+  write_kinds(core);
+  write_unique(core);
   for (const std::string& name : std::exchange(core.dirty_queues, {})) {
     Queue& queue = core.queues.find(name)->second;
     queue.dirty = false;
@@ -198,6 +215,7 @@ void write_all(Core& core) {
   if (std::exchange(core.marks_dirty, false)) {
     core.effects.writes.last_job = core.last_job;
     core.effects.writes.last_finish = core.last_finish;
+    core.effects.writes.last_output = core.last_output;
   }
 }
 
@@ -208,7 +226,8 @@ Instant next_tick(const Core& core, Now now) {
   if (!core.start_writes.empty()) next = std::min(next, core.start_writes.begin()->first);
   if (!core.sessions.empty() || core.orphans_until != Instant::max())
     next = std::min(next, now.mono + kSessionCheckEvery);
-  if (!core.pruning) next = std::min(next, core.prune_at);
+  if (!core.pruning) next = std::min({next, core.prune_at, core.excess_check_at});
+  if (!core.expiry_loading) next = std::min(next, core.expiry_at);
   return std::max(next, now.mono);
 }
 
@@ -229,6 +248,7 @@ void restore_lanes(Core& core, Snapshot& snapshot) {
     lane.queue->row.name = row.queue;
     lane.queue->lanes.push_back(row.id);
     lane.counts = row.counts;
+    lane.ended_bytes = row.bytes;
     for (std::size_t s = 0; s < kJobStateCount; ++s) lane.queue->counts[s] += row.counts[s];
     lane.ready.whole = row.counts[static_cast<std::size_t>(JobState::ready)] == 0;
     lane.ready.frontier = {-1, JobId{}};
@@ -263,9 +283,13 @@ Engine::Engine(EngineOptions options, Snapshot snapshot, Now now)
   core.last_job = snapshot.last_job;
   core.last_finish = snapshot.last_finish;
   core.last_worker = snapshot.last_worker;
+  core.last_output = snapshot.last_output;
   core.started_at = now.utc;
-  core.last_turn = core.sessions_checked_at = core.prune_at = now.mono;
-  core.wall_offset = now.utc.time_since_epoch() - now.mono.time_since_epoch();
+  core.last_turn = core.sessions_checked_at = now.mono;
+  core.prune_at = core.excess_check_at = core.expiry_at = now.mono;
+  core.wall_offset = core.steady_offset = core.last_offset =
+      now.utc.time_since_epoch() - now.mono.time_since_epoch();
+  for (KindRow& row : snapshot.kinds) core.kinds.emplace(row.name, std::move(row));
   restore_lanes(core, snapshot);
   restore_leases(core, snapshot, now);
   for (BatchRow& row : snapshot.batches) core.batches[row.id].row = std::move(row);
@@ -285,6 +309,8 @@ void Engine::step(Command command, Now now) {
     on_loaded(core, std::move(*loaded), now);
   } else if (auto* read = std::get_if<ResultsRead>(&command)) {
     on_results_read(core, std::move(*read));
+  } else if (auto* job = std::get_if<JobRead>(&command)) {
+    on_job_read(core, std::move(*job));
   } else if (auto* undelivered = std::get_if<Undelivered>(&command)) {
     on_undelivered(core, *undelivered, now);
   } else {
@@ -298,6 +324,7 @@ void Engine::tick(Now now, bool inbox_empty) {
   forgive_stall(core, now);
   follow_wall_clock(core, now);
   run_due_jobs(core, now);
+  expire_jobs(core, now);
   time_out_runs(core, now);
   write_starts(core, now);
   check_sessions(core, now, inbox_empty);

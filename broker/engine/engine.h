@@ -6,13 +6,14 @@
 #include <variant>
 
 #include "broker/engine/effects.h"
+#include "broker/engine/retention.h"
 #include "common/limits.h"
 
 namespace millrace::broker {
 
 struct EngineOptions {
   Limits limits;
-  Duration retention{7L * 24 * 3600 * 1000};  ///< how long ended jobs are kept; zero: for ever
+  Retention retention;
   Duration lost_after = kPeerLostAfter;
   Duration resume_grace = kResumeGrace;
   std::uint64_t seed = 1;     ///< of the back-off jitter
@@ -36,7 +37,7 @@ enum class Space : std::uint8_t { plenty, low, critical };
 struct SpaceChanged {
   Space space = Space::plenty;
 };
-using Command = std::variant<Received, Undelivered, SpaceChanged, Loaded, ResultsRead>;
+using Command = std::variant<Received, Undelivered, SpaceChanged, Loaded, ResultsRead, JobRead>;
 
 struct Core;
 

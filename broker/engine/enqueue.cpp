@@ -13,6 +13,22 @@ using protocol::NewJob;
 
 constexpr std::size_t kRequestsKept = 64;  // in memory, per producer; more than it has in flight
 
+/// Of what later versions added: nothing while it holds its defaults, so that a request that was
+/// remembered before is still known.
+std::uint64_t hash_options(const NewJob& job, std::uint64_t hash) {
+  const std::int64_t numbers[] = {job.crashes_max, job.expires_in.count(),
+                                  job.expires_at.time_since_epoch().count()};
+  if (numbers[0] != 0 || numbers[1] != 0 || numbers[2] != 0)
+    hash = hash64({reinterpret_cast<const char*>(numbers), sizeof numbers}, hash);
+  if (!job.retry.empty()) hash = hash64(job.retry, hash + 1);
+  if (job.unique_key.empty()) return hash;
+  const std::int64_t unique[] = {static_cast<std::int64_t>(job.unique_scope),
+                                 job.unique_ttl.count(),
+                                 static_cast<std::int64_t>(job.on_conflict)};
+  return hash64(job.unique_key,
+                hash64({reinterpret_cast<const char*>(unique), sizeof unique}, hash + 2));
+}
+
 std::uint64_t body_hash(const Enqueue& enqueue) {
   std::uint64_t hash = hash64(enqueue.queue, enqueue.batch.value * 2 + (enqueue.seal ? 1 : 0));
   for (const NewJob& job : enqueue.jobs) {
@@ -24,145 +40,90 @@ std::uint64_t body_hash(const Enqueue& enqueue) {
                                     job.backoff.count(),
                                     static_cast<std::int64_t>(job.payload.form)};
     hash = hash64({reinterpret_cast<const char*>(numbers), sizeof numbers}, hash);
-    hash = hash64(job.payload.bytes, hash64(job.kind, hash));
+    hash = hash_options(job, hash64(job.payload.bytes, hash64(job.kind, hash)));
   }
   return hash;
 }
 
-std::optional<Error> check_times(const NewJob& job) {
-  const auto bad = [](std::string text) {
-    return Error{ErrorCode::bad_request, std::move(text), {}};
-  };
-  if (job.delay.count() < 0 || job.delay > kDurationMax)
-    return bad(fmt::format("delay_ms {} is not in 0 to {} (10 years)", job.delay.count(),
-                           kDurationMax.count()));
-  if (job.delay.count() != 0 && job.run_at != Time{})
-    return bad("a job has either a delay or a time to run at");
-  const Duration run_at = job.run_at.time_since_epoch();
-  if (run_at.count() < 0 || run_at > 20 * kDurationMax)
-    return bad(fmt::format("run_at {} is not a time of this or the next century", run_at.count()));
-  if (job.timeout.count() < 0 || job.timeout > kDurationMax)
-    return bad(fmt::format("timeout_ms {} is not in 0 (none) to {} (10 years)", job.timeout.count(),
-                           kDurationMax.count()));
-  if (job.backoff.count() < 0 || job.backoff > kBackoffMax)
-    return bad(fmt::format("backoff_ms {} is not in 0 to {} (5 minutes)", job.backoff.count(),
-                           kBackoffMax.count()));
-  return std::nullopt;
-}
-
-std::optional<Error> check_job(const NewJob& job, const Limits& limits) {
-  if (!is_name(job.kind))
-    return Error{ErrorCode::bad_request,
-                 fmt::format("kind `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", job.kind),
-                 {}};
-  if (job.payload.size() > limits.payload_bytes_max)
-    return Error{ErrorCode::too_large,
-                 fmt::format("a payload of {} bytes is over the limit of {} (payload_bytes_max)",
-                             job.payload.size(), limits.payload_bytes_max),
-                 {}};
-  if (job.priority < kPriorityMin || job.priority > kPriorityMax)
-    return Error{ErrorCode::bad_request,
-                 fmt::format("priority {} is not in 0 (most urgent) to 255", job.priority),
-                 {}};
-  if (job.max_attempts < 1 || job.max_attempts > kMaxAttemptsMax)
-    return Error{
-        ErrorCode::bad_request,
-        fmt::format("max_attempts {} is not in 1 to {}", job.max_attempts, kMaxAttemptsMax),
-        {}};
-  if (!job.unique_key.empty())
-    return Error{ErrorCode::bad_request, "unique keys are not available in this version", {}};
-  return check_times(job);
-}
-
-/// What is wrong with the request itself, whatever the queue's state.
-std::optional<Error> check_request(const Enqueue& enqueue, const Limits& limits) {
-  if (!is_name(enqueue.queue))
-    return Error{
-        ErrorCode::bad_request,
-        fmt::format("queue `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", enqueue.queue),
-        {}};
-  if (enqueue.jobs.empty() && !(enqueue.seal && enqueue.batch))
-    return Error{ErrorCode::bad_request, "no jobs, and no batch to seal", {}};
-  if (enqueue.jobs.size() > limits.enqueue_jobs_max)
-    return Error{ErrorCode::too_large,
-                 fmt::format("{} jobs in one request are over the limit of {} (enqueue_jobs_max)",
-                             enqueue.jobs.size(), limits.enqueue_jobs_max),
-                 {}};
-  std::size_t bytes = 0;
-  for (const NewJob& job : enqueue.jobs) {
-    if (auto error = check_job(job, limits)) return error;
-    bytes += job.payload.size();
-  }
-  // One job of the largest payload is always allowed.
-  if (bytes > limits.enqueue_bytes_max && enqueue.jobs.size() > 1)
-    return Error{ErrorCode::too_large,
-                 fmt::format("{} bytes of payloads in one request are over the limit of {} "
-                             "(enqueue_bytes_max)",
-                             bytes, limits.enqueue_bytes_max),
-                 {}};
-  return std::nullopt;
-}
-
-/// What stands against it just now.
-std::optional<Error> check_room(Core& core, const Enqueue& enqueue) {
-  const Limits& limits = core.options.limits;
-  if (enqueue.batch) {
-    const auto batch = core.batches.find(enqueue.batch);
-    if (batch == core.batches.end() || batch->second.row.sealed)
-      return Error{ErrorCode::bad_request,
-                   fmt::format("batch {} is sealed or unknown", enqueue.batch.value),
-                   {}};
-  }
-  if (enqueue.jobs.empty()) return std::nullopt;
-  if (core.space != Space::plenty)
-    return Error{ErrorCode::storage_full,
-                 "the broker's disk is nearly full (--min-free): free space, then send again",
-                 Duration{1000}};
-  const auto queue = core.queues.find(enqueue.queue);
-  if (queue == core.queues.end()) return std::nullopt;
-  if (queue->second.row.state == QueueState::closed)
-    return Error{ErrorCode::queue_closed,
-                 fmt::format("queue `{}` is closed (generation {}): wait until it is drained, or "
-                             "`millrace-producer open {}`",
-                             enqueue.queue, queue->second.row.generation, enqueue.queue),
-                 {}};
-  if (queue->second.open_jobs() + enqueue.jobs.size() > limits.queue_jobs_max)
-    return Error{ErrorCode::queue_full,
-                 fmt::format("queue `{}` holds {} jobs, its limit is {} (queue_jobs_max)",
-                             enqueue.queue, queue->second.open_jobs(), limits.queue_jobs_max),
-                 Duration{1000}};
-  return std::nullopt;
-}
-
-std::optional<Error> check_lanes(const Core& core, const Enqueue& enqueue) {
-  if (core.lanes.size() + enqueue.jobs.size() <= core.options.limits.lanes_max) return std::nullopt;
-  std::set<std::string_view> unknown;
-  for (const NewJob& job : enqueue.jobs)
-    if (!core.lane_ids.contains({enqueue.queue, job.kind})) unknown.insert(job.kind);
-  if (core.lanes.size() + unknown.size() <= core.options.limits.lanes_max) return std::nullopt;
-  return Error{
-      ErrorCode::too_large,
-      fmt::format("the broker knows {} pairs of queue and kind, its limit is {} (lanes_max)",
-                  core.lanes.size(), core.options.limits.lanes_max),
-      {}};
-}
-
 Job make_job(Core& core, const std::string& queue, NewJob& from, BatchId batch, Now now) {
+  const auto or_else = [](auto own, auto of_kind, auto standard) {
+    return own != decltype(own){} ? own : of_kind != decltype(own){} ? of_kind : standard;
+  };
+  const protocol::KindOptions kind = kind_options(core, from.kind);
   Job job;
   job.spec = {.lane = core.lane_for(queue, from.kind),
               .priority = from.priority,
               .batch = batch,
               .replay_of = {},
-              .max_attempts = from.max_attempts,
-              .timeout = from.timeout,
+              .max_attempts = or_else(from.max_attempts, kind.max_attempts, kMaxAttemptsDefault),
+              .timeout = or_else(from.timeout, kind.timeout, Duration{}),
               .backoff = from.backoff,
               .absolute = from.run_at != Time{},
-              .enqueued_at = now.utc};
+              .enqueued_at = now.utc,
+              .crashes_max = or_else(from.crashes_max, kind.crashes_max, kCrashesMaxDefault),
+              .retry = from.backoff.count() != 0 || !from.retry.empty() ? from.retry : kind.retry,
+              .expires_at = from.expires_in.count() != 0 ? core.steady(now) + from.expires_in
+                                                         : from.expires_at,
+              .unique_key = from.unique_key,
+              .unique_scope = from.unique_scope};
   job.status.run_at = job.spec.absolute ? from.run_at : now.utc + from.delay;
   job.status.state = job.status.run_at > now.utc ? JobState::scheduled : JobState::ready;
   job.payload_bytes = from.payload.size();
   job.payload = std::move(from.payload);
   return job;
+}
+
+/// Makes one new job of the request, and ends the one whose unique key it takes over.
+void make_one(Core& core, JobId id, const Enqueue& enqueue, NewJob& from, BatchId batch,
+              UniqueStep& step, Now now) {
+  if (step.replaces)
+    cancel_job(core, step.replaces, fmt::format("replaced: by job {}", id.value), now);
+  Job job = make_job(core, enqueue.queue, from, batch, now);
+  if (!from.unique_key.empty()) {
+    // A job that was replaced has given its key back; only a row with an end in time is still
+    // there.
+    if (step.replaces && step.row && step.row->until == Time{}) step.row.reset();
+    take_key(core, id, from, job, std::move(step.row), now);
+  }
+  Job& created = core.create(id, std::move(job), now);
+  arm_expiry(core, created, now);
+}
+
+/// Everything is checked: the jobs are made, and the request remembered and answered.
+void carry_out(Core& core, const Received& command, Enqueue& enqueue, UniquePlan plan, Now now) {
+  const std::uint64_t hash = body_hash(enqueue);  // before payloads are moved out
+  const auto connection = core.connections.find(command.from);
+  const SessionId owner = connection == core.connections.end() ? "" : connection->second->id;
+  const JobId first = next_job_ids(core, plan.count);
+  const bool batch_wanted = enqueue.batch || plan.count != 0;
+  const BatchId batch_id = enqueue.batch  ? enqueue.batch
+                           : batch_wanted ? BatchId{first.value}
+                                          : BatchId{};
+  // A job enqueued alone is its own batch and needs no row.
+  if (batch_wanted && (enqueue.batch || !enqueue.seal || plan.count != 1)) {
+    Batch& batch = batch_for_new_jobs(core, enqueue.batch, first, owner, enqueue.seal, now);
+    batch.row.total += plan.count;
+    batch_changed(core, batch);
+  }
+  if (plan.count != 0) reopen_if_drained(core, core.queue(enqueue.queue));
+  protocol::Enqueued answer{batch_id, plan.count != 0 ? first : JobId{}, plan.count, {}, {}};
+  JobId next = first;
+  for (std::size_t i = 0; i < enqueue.jobs.size(); ++i) {
+    UniqueStep& step = plan.steps[i];
+    if (plan.has_existing) answer.ids.push_back(step.existing ? step.existing : next);
+    if (step.existing) continue;
+    make_one(core, next, enqueue, enqueue.jobs[i], batch_id, step, now);
+    ++next.value;
+  }
+  remember_request(core, {.id = enqueue.request,
+                          .body_hash = hash,
+                          .batch = batch_id,
+                          .first = answer.first,
+                          .count = plan.count,
+                          .replay_of = {},
+                          .ids = answer.ids,
+                          .at = now.utc});
+  core.reply(command.from, command.correlation, std::move(answer));
 }
 
 }  // namespace
@@ -200,7 +161,7 @@ bool recorded_request(Core& core, const Received& command, RequestId id, std::ui
   } else {
     // Behind the commit that may still be under way.
     core.reply(command.from, command.correlation,
-               protocol::Enqueued{row.batch, row.first, row.count, row.replay_of});
+               protocol::Enqueued{row.batch, row.first, row.count, row.ids, row.replay_of});
   }
   return true;
 }
@@ -269,29 +230,26 @@ void on_enqueue(Core& core, Received command, Now now) {
   const std::uint64_t hash = body_hash(enqueue);
   if (known_request(core, command, request, hash, now)) return;
   if (park_for_batch(core, command, enqueue.batch)) return;
-  auto error = check_request(enqueue, core.options.limits);
-  if (!error) error = check_room(core, enqueue);
+  if (auto error = check_request(enqueue, core.options.limits))
+    return core.refuse(command, error->code, error->message, error->after);
+  if (has_unique_keys(enqueue)) return park_for_unique(core, std::move(command));
+  enqueue_unique(core, std::move(command), {}, now);
+}
+
+void enqueue_unique(Core& core, Received command, const UniqueLooked& looked, Now now) {
+  auto& enqueue = std::get<Enqueue>(command.message);
+  // While it waited a resend may have been answered, and its batch may have left memory.
+  if (looked.batch != 0) {
+    if (recorded_request(core, command, enqueue.request, body_hash(enqueue))) return;
+    if (park_for_batch(core, command, enqueue.batch)) return;
+  }
+  auto error = check_room(core, enqueue);
   if (!error) error = check_lanes(core, enqueue);
   if (error) return core.refuse(command, error->code, error->message, error->after);
-
-  const auto connection = core.connections.find(command.from);
-  const SessionId owner = connection == core.connections.end() ? "" : connection->second->id;
-  const std::size_t count = enqueue.jobs.size();
-  const JobId first = next_job_ids(core, count);
-  const BatchId batch_id = enqueue.batch ? enqueue.batch : BatchId{first.value};
-  // A job enqueued alone is its own batch and needs no row.
-  if (enqueue.batch || !enqueue.seal || count != 1) {
-    Batch& batch = batch_for_new_jobs(core, enqueue.batch, first, owner, enqueue.seal, now);
-    batch.row.total += count;
-    batch_changed(core, batch);
-  }
-  if (count != 0) reopen_if_drained(core, core.queue(enqueue.queue));
-  for (std::size_t i = 0; i < count; ++i)
-    core.create(JobId{first.value + i},
-                make_job(core, enqueue.queue, enqueue.jobs[i], batch_id, now), now);
-  const protocol::Enqueued answer{batch_id, count != 0 ? first : JobId{}, count, {}};
-  remember_request(core, {request, hash, batch_id, answer.first, count, {}, now.utc});
-  core.reply(command.from, command.correlation, answer);
+  auto plan = plan_unique(core, enqueue, looked, JobId{core.last_job.value + 1}, now);
+  if (!plan)
+    return core.refuse(command, plan.error().code, plan.error().message, plan.error().after);
+  carry_out(core, command, enqueue, std::move(*plan), now);
 }
 
 }  // namespace millrace::broker

@@ -1,4 +1,4 @@
-// Commands that name jobs: CANCEL, REDRIVE, REPLAY, and retention. Jobs that are not in memory are
+// Commands that name jobs: CANCEL, REDRIVE and REPLAY. Jobs that are not in memory are
 // loaded first; the command waits.
 
 #include <fmt/format.h>
@@ -13,12 +13,10 @@ namespace {
 
 using protocol::ItemStatus;
 
-constexpr Duration kPruneEveryMin{1000};
-constexpr Duration kPruneEveryMax{60'000};
-
 void park(Core& core, Parked parked, bool payloads) {
   const std::uint64_t ticket = ++core.last_ticket;
-  core.load(LoadJobs{ticket, parked.asked, payloads});
+  const bool unique = std::holds_alternative<protocol::Redrive>(parked.command.message);
+  core.load(LoadJobs{ticket, parked.asked, payloads, unique});
   core.parked.emplace(ticket, std::move(parked));
 }
 
@@ -38,25 +36,9 @@ std::vector<JobId> missing_jobs(const Core& core, const std::vector<JobId>& ids,
   return missing;
 }
 
-ItemStatus cancel_job(Core& core, JobId id, Now now) {
-  Job* job = core.find_job(id);
-  if (job == nullptr) return ItemStatus::not_found;
-  if (is_final(job->status.state)) return ItemStatus::refused;
-  core.touch(id, *job);
-  if (job->status.state == JobState::leased) {
-    const LeaseId lease = job->status.lease;
-    if (const Session* session = job->session)
-      core.reply(session->connection, 0,
-                 protocol::Cancel{.jobs = {}, .leases = {lease}, .reason = "cancelled"});
-    close_lease(core, id, *job, ItemStatus::cancelled);
-  }
-  core.apply(id, *job, JobEvent::cancel, now);
-  return ItemStatus::ok;
-}
-
 void cancel_known(Core& core, const Received& command, Now now) {
   protocol::Outcomes outcomes{std::get<protocol::Cancel>(command.message).jobs, {}};
-  for (JobId id : outcomes.jobs) outcomes.statuses.push_back(cancel_job(core, id, now));
+  for (JobId id : outcomes.jobs) outcomes.statuses.push_back(cancel_job(core, id, {}, now));
   core.reply(command.from, command.correlation, std::move(outcomes));
 }
 
@@ -94,32 +76,37 @@ bool refuse_full(Core& core, const Received& command, const std::vector<LaneId>&
   return false;
 }
 
-ItemStatus redrive_job(Core& core, JobId id, Now now) {
+ItemStatus redrive_job(Core& core, JobId id, const UniqueLooked& unique, Now now) {
   Job* job = core.find_job(id);
   if (job == nullptr) return ItemStatus::not_found;
   if (!next_state(job->status.state, JobEvent::redrive)) return ItemStatus::refused;
+  if (is_past(core, *job, now)) return ItemStatus::refused;
+  if (!take_key_again(core, id, *job, unique, now)) return ItemStatus::refused;
   reopen_if_drained(core, *core.lane_of(*job).queue);
   core.touch(id, *job);
   job->status.attempts_base = job->status.attempts;
   job->status.crashes_base = job->status.crashes;
   job->status.error.clear();
   job->status.started_at = {};
-  core.apply(id, *job, JobEvent::redrive, now);
+  wait_again(core, id, *job, JobEvent::redrive, now);
   return ItemStatus::ok;
 }
 
-void redrive_known(Core& core, const Received& command, Now now) {
+void redrive_known(Core& core, const Parked& parked, Now now) {
+  const Received& command = parked.command;
   protocol::Outcomes outcomes{std::get<protocol::Redrive>(command.message).jobs, {}};
   std::vector<LaneId> lanes;
   for (JobId id : outcomes.jobs)
     if (const Job* job = core.find_job(id)) lanes.push_back(job->spec.lane);
   if (refuse_closed(core, command, lanes)) return;
-  for (JobId id : outcomes.jobs) outcomes.statuses.push_back(redrive_job(core, id, now));
+  for (JobId id : outcomes.jobs)
+    outcomes.statuses.push_back(redrive_job(core, id, parked.unique, now));
   core.reply(command.from, command.correlation, std::move(outcomes));
 }
 
 std::uint64_t body_hash(const protocol::Replay& replay) {
   std::uint64_t hash = replay.batch.value * 2 + (replay.seal ? 1 : 0);
+  if (replay.force) hash = hash64("force", hash);
   for (JobId id : replay.jobs)
     hash = hash64({reinterpret_cast<const char*>(&id.value), sizeof id.value}, hash);
   return hash;
@@ -131,6 +118,9 @@ Job copy_of(JobRecord& origin, BatchId batch, Now now) {
   job.spec.batch = batch;
   job.spec.replay_of = origin.id;
   job.spec.absolute = false;
+  job.spec.expires_at = {};
+  job.spec.unique_key.clear();
+  job.spec.unique_scope = UniqueScope::active;
   job.spec.enqueued_at = now.utc;
   job.status.state = JobState::ready;
   job.status.run_at = now.utc;
@@ -174,6 +164,21 @@ std::vector<JobRecord> ended_in_order(const protocol::Replay& replay, LoadedJobs
   return origins;
 }
 
+bool refuse_not_replayable(Core& core, const Received& command, const protocol::Replay& replay,
+                           const std::vector<LaneId>& lanes) {
+  if (replay.force) return false;
+  for (const LaneId id : lanes) {
+    const std::string& kind = core.lane(id).kind;
+    if (!kind_options(core, kind).not_replayable) continue;
+    core.refuse(command, ErrorCode::not_replayable,
+                fmt::format("kind `{}` says that its jobs must not be replayed: leave it out, or "
+                            "use --force",
+                            kind));
+    return true;
+  }
+  return false;
+}
+
 void replay_loaded(Core& core, Received command, LoadedJobs loaded, Now now) {
   const auto replay = std::get<protocol::Replay>(command.message);
   const std::uint64_t hash = body_hash(replay);
@@ -185,9 +190,11 @@ void replay_loaded(Core& core, Received command, LoadedJobs loaded, Now now) {
   std::vector<LaneId> lanes;
   lanes.reserve(origins.size());
   for (const JobRecord& origin : origins) lanes.push_back(origin.spec.lane);
-  if (refuse_closed(core, command, lanes) || refuse_full(core, command, lanes)) return;
+  if (refuse_not_replayable(core, command, replay, lanes) || refuse_closed(core, command, lanes) ||
+      refuse_full(core, command, lanes))
+    return;
 
-  protocol::Enqueued answer{replay.batch, {}, origins.size(), {}};
+  protocol::Enqueued answer{replay.batch, {}, origins.size(), {}, {}};
   if (!origins.empty() || replay.batch) {
     const JobId first = next_job_ids(core, origins.size());
     const auto connection = core.connections.find(command.from);
@@ -203,21 +210,29 @@ void replay_loaded(Core& core, Received command, LoadedJobs loaded, Now now) {
       core.create(JobId{first.value + i}, copy_of(origins[i], answer.batch, now), now);
     }
   }
-  remember_request(core, {replay.request, hash, answer.batch, answer.first, answer.count,
-                          answer.replay_of, now.utc});
+  remember_request(core, {replay.request,
+                          hash,
+                          answer.batch,
+                          answer.first,
+                          answer.count,
+                          answer.replay_of,
+                          {},
+                          now.utc});
   core.reply(command.from, command.correlation, std::move(answer));
 }
 
-/// Brings loaded jobs into memory for one command; they leave again unless they changed.
-void adopt_visitors(Core& core, LoadedJobs& loaded, std::uint64_t batch) {
-  for (JobRecord& record : loaded.jobs) {
+}  // namespace
+
+void adopt_visitors(Core& core, std::vector<JobRecord>& jobs, std::vector<BatchRow>& batches,
+                    std::uint64_t batch) {
+  for (JobRecord& record : jobs) {
     const auto changed = core.changed.find(record.id);
     if (core.jobs.contains(record.id)) continue;
     if (changed != core.changed.end() && changed->second > batch) continue;
     core.visitors.push_back(record.id);
     core.adopt(std::move(record));
   }
-  for (BatchRow& row : loaded.batches) {
+  for (BatchRow& row : batches) {
     const auto [entry, inserted] = core.batches.try_emplace(row.id);
     if (!inserted) continue;
     core.visiting_batches.push_back(row.id);
@@ -225,7 +240,22 @@ void adopt_visitors(Core& core, LoadedJobs& loaded, std::uint64_t batch) {
   }
 }
 
-}  // namespace
+ItemStatus cancel_job(Core& core, JobId id, std::string error, Now now) {
+  Job* job = core.find_job(id);
+  if (job == nullptr) return ItemStatus::not_found;
+  if (is_final(job->status.state)) return ItemStatus::refused;
+  core.touch(id, *job);
+  if (job->status.state == JobState::leased) {
+    const LeaseId lease = job->status.lease;
+    if (const Session* session = job->session)
+      core.reply(session->connection, 0,
+                 protocol::Cancel{.jobs = {}, .leases = {lease}, .reason = "cancelled"});
+    close_lease(core, id, *job, ItemStatus::cancelled);
+  }
+  if (!error.empty()) job->status.error = std::move(error);
+  core.apply(id, *job, JobEvent::cancel, now);
+  return ItemStatus::ok;
+}
 
 void run_by_id(Core& core, Parked parked, Now now) {
   const auto* cancel = std::get_if<protocol::Cancel>(&parked.command.message);
@@ -236,7 +266,7 @@ void run_by_id(Core& core, Parked parked, Now now) {
   if (cancel != nullptr) {
     cancel_known(core, parked.command, now);
   } else {
-    redrive_known(core, parked.command, now);
+    redrive_known(core, parked, now);
   }
 }
 
@@ -249,7 +279,7 @@ void on_replay(Core& core, Received command, Now now) {
   if (auto error = check_replay(core, replay))
     return core.refuse(command, error->code, error->message, error->after);
   auto ids = replay.jobs;
-  park(core, {std::move(command), std::move(ids), {}, {}, {}}, true);
+  park(core, {std::move(command), std::move(ids), {}, {}, {}, {}}, true);
 }
 
 void on_loaded_jobs(Core& core, LoadedJobs loaded, std::uint64_t batch, Now now) {
@@ -263,35 +293,9 @@ void on_loaded_jobs(Core& core, LoadedJobs loaded, std::uint64_t batch, Now now)
     return on_loaded_settlement(core, std::move(parked), loaded, now);
   parked.absent.insert(parked.asked.begin(), parked.asked.end());
   for (const JobRecord& record : loaded.jobs) parked.absent.erase(record.id);
-  adopt_visitors(core, loaded, batch);
+  adopt_visitors(core, loaded.jobs, loaded.batches, batch);
+  parked.unique = {std::move(loaded.unique), batch};
   run_by_id(core, std::move(parked), now);
-}
-
-void prune_if_due(Core& core, Now now) {
-  // A job that waits for a command must not be deleted under it.
-  if (core.pruning || now.mono < core.prune_at || core.job_loads_under_way != 0) return;
-  core.pruning = true;
-  const Duration keep = core.options.retention;
-  core.load(Prune{.finished_before = keep.count() == 0 ? Time{} : now.utc - keep,
-                  .requests_before = now.utc - kRequestKeptFor,
-                  .from = core.prune_from,
-                  .jobs_max = 500});
-}
-
-void on_pruned(Core& core, const Pruned& pruned, Now now) {
-  core.pruning = false;
-  core.prune_from = pruned.next;
-  const Duration keep = core.options.retention;
-  const Duration every =
-      keep.count() == 0 ? kPruneEveryMax : std::clamp(keep / 4, kPruneEveryMin, kPruneEveryMax);
-  core.prune_at = pruned.next ? now.mono : now.mono + every;
-  for (const LaneDelta& delta : pruned.deltas) {
-    Lane& lane = core.lane(delta.id);
-    for (std::size_t state = 0; state < kJobStateCount; ++state) {
-      lane.counts[state] += static_cast<std::uint64_t>(delta.deltas[state]);
-      lane.queue->counts[state] += static_cast<std::uint64_t>(delta.deltas[state]);
-    }
-  }
 }
 
 }  // namespace millrace::broker

@@ -36,7 +36,7 @@ class CommitPort {
   virtual std::vector<CommitDone> take_done() = 0;
 };
 
-using ReadAnswer = std::variant<ResultsRead, Reply>;
+using ReadAnswer = std::variant<ResultsRead, JobRead, Reply>;
 
 /// To the thread that owns the reading connection. Called by one thread.
 class ReadPort {

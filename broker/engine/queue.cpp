@@ -152,9 +152,9 @@ void send_workers_home(Core& core) {
         session.offer.until == protocol::Until::drained && all_drained(core, session);
     const bool empty = session.offer.until == protocol::Until::empty && session.leases.empty() &&
                        nothing_ready(core, session);
-    if (!drained && !empty) continue;
+    if (!session.dismissed && !drained && !empty) continue;
     session.told_to_leave = true;
-    protocol::Drained message{{}, drained ? "drained" : "empty"};
+    protocol::Drained message{{}, session.dismissed ? "dismissed" : drained ? "drained" : "empty"};
     for (const std::string& name : session.offer.queues)
       message.queues.push_back({name, core.queue(name).row.generation});
     core.reply(session.connection, 0, std::move(message));
@@ -173,7 +173,8 @@ void on_stats(Core& core, Received& command, const protocol::Stats& stats, Now n
                           .producers = 0,
                           .jobs_in_memory = core.jobs.size(),
                           .queues = {},
-                          .workers = {}};
+                          .workers = {},
+                          .kinds = {}};
   for (const auto& [name, queue] : core.queues)
     if (stats.queue.empty() || stats.queue == name) report.queues.push_back(queue_info(queue));
   for (const auto& [id, session] : core.sessions) {
@@ -183,6 +184,8 @@ void on_stats(Core& core, Received& command, const protocol::Stats& stats, Now n
       report.workers.push_back(worker_info(session));
     }
   }
+  for (const auto& [name, kind] : core.kinds)
+    report.kinds.push_back({name, kind.options, kind.by_operator});
   core.reply(command.from, command.correlation, std::move(report));
 }
 

@@ -21,17 +21,22 @@ using protocol::QueueState;
 using StateCounts = std::array<std::uint64_t, kJobStateCount>;
 using StateDeltas = std::array<std::int64_t, kJobStateCount>;
 
+/// Bytes of payloads and results of ended jobs by JobState; zero for the states that are not final.
+using StateBytes = std::array<std::uint64_t, kJobStateCount>;
+
 /// A lane is a (queue, kind): jobs that the same workers can run, in one order.
 struct LaneRow {
   LaneId id;
   std::string queue;
   std::string kind;
   StateCounts counts{};
+  StateBytes bytes{};
 };
 
 struct LaneDelta {
   LaneId id;
   StateDeltas deltas{};
+  StateDeltas bytes{};
 };
 
 struct QueueRow {
@@ -39,6 +44,35 @@ struct QueueRow {
   QueueState state = QueueState::open;
   bool paused = false;
   std::uint64_t generation = 1;
+};
+
+/// What was said of a kind; see protocol::KindOptions.
+struct KindRow {
+  std::string name;
+  protocol::KindOptions options;
+  bool by_operator = false;
+  bool gone = false;  ///< in a WriteBatch: deletes the row
+};
+
+/// A unique key that is taken. A real row with (queue, key) as its primary key.
+struct UniqueRow {
+  std::string queue;
+  std::string key;
+  JobId job;
+  Time until{};  ///< scope ttl: taken until then; else zero: until the job gives it back
+  bool operator==(const UniqueRow&) const = default;
+};
+
+/// What a run left behind before it ended.
+struct OutputRow {
+  OutputSeq seq;
+  JobId job;
+  LeaseId lease;
+  std::uint64_t n = 0;  ///< within the run
+  int attempt = 1;
+  OutputType type = OutputType::log;
+  Time at{};
+  Payload data;
 };
 
 struct BatchRow {
@@ -73,6 +107,7 @@ struct RequestRow {
   JobId first;
   std::uint64_t count = 0;
   std::vector<JobId> replay_of;  ///< REPLAY only
+  std::vector<JobId> ids;        ///< see protocol::Enqueued::ids
   Time at{};
 };
 
@@ -84,9 +119,14 @@ struct JobSpec {
   JobId replay_of;
   int max_attempts = kMaxAttemptsDefault;
   Duration timeout{};     ///< zero: none
-  Duration backoff{};     ///< first delay; zero: kBackoffFirst
+  Duration backoff{};     ///< first delay; zero: see `retry`
   bool absolute = false;  ///< run_at was given as a time of day and follows the wall clock
   Time enqueued_at{};
+  int crashes_max = kCrashesMaxDefault;
+  std::string retry;  ///< see parse_retry(); empty: exponential from kBackoffFirst
+  Time expires_at{};  ///< ends waiting; zero: never
+  std::string unique_key;
+  UniqueScope unique_scope = UniqueScope::active;
 };
 
 /// How a job stands.
@@ -103,7 +143,8 @@ struct JobStatus {
   Time started_at{};  ///< of the current or last run; written lazily
   Time finished_at{};
   FinishSeq finish_seq;
-  std::string error;  ///< of the last failed run
+  std::string error;         ///< of the last failed run
+  bool unique_held = false;  ///< there is a UniqueRow that this job gives back
 };
 
 /// One run that did not end in `done`; the last, successful one is told by the job's own row.
@@ -124,6 +165,7 @@ struct JobRecord {
   JobStatus status;
   Payload payload;
   std::size_t payload_bytes = 0;
+  std::uint64_t outputs = 0;  ///< highest `n` stored of its lease; of leased jobs at start only
 };
 
 struct JobInsert {
@@ -153,13 +195,19 @@ struct WriteBatch {
   std::vector<JobInsert> inserts;
   std::vector<JobUpdate> updates;
   std::vector<AttemptRow> attempts;
+  std::vector<KindRow> kinds;              ///< insert, replace or delete
+  std::vector<UniqueRow> unique_released;  ///< first; each must be there as it says
+  std::vector<UniqueRow> unique_acquired;  ///< then; none may be there
+  std::vector<OutputRow> outputs;
   JobId last_job;  ///< high-water marks, zero: unchanged
   FinishSeq last_finish;
+  OutputSeq last_output;
 
   [[nodiscard]] bool empty() const {
     return lanes.empty() && lane_deltas.empty() && queues.empty() && batches.empty() &&
            workers.empty() && requests.empty() && inserts.empty() && updates.empty() &&
-           attempts.empty() && !last_job && !last_finish;
+           attempts.empty() && kinds.empty() && unique_released.empty() &&
+           unique_acquired.empty() && outputs.empty() && !last_job && !last_finish && !last_output;
   }
 };
 
@@ -169,11 +217,13 @@ struct Snapshot {
   JobId last_job;
   FinishSeq last_finish;
   WorkerId last_worker;
+  OutputSeq last_output;
   std::vector<LaneRow> lanes;
   std::vector<QueueRow> queues;
   std::vector<BatchRow> batches;   ///< those not sealed or with open jobs
   std::vector<WorkerRow> workers;  ///< those that hold a lease
   std::vector<JobRecord> leased;
+  std::vector<KindRow> kinds;
 };
 
 }  // namespace millrace::broker

@@ -22,6 +22,7 @@ constexpr int kBeatsBeforeDoubt = 2;
 constexpr int kBeatsBetweenAsking = 5;
 
 void unbind(Core& core, Session& session) {
+  drop_waits(core, session, session.connection);
   core.connections.erase(session.connection);
   session.connection = {};
 }
@@ -38,8 +39,10 @@ void bind(Core& core, Session& session, ConnectionId connection, Now now) {
   // was delivered would give that back while it runs.
   session.resuming = session.role == protocol::Role::worker;
   const auto previous = core.connections.find(connection);
-  if (previous != core.connections.end() && previous->second != &session)
+  if (previous != core.connections.end() && previous->second != &session) {
+    drop_waits(core, *previous->second, connection);
     previous->second->connection = {};
+  }
   session.connection = connection;
   session.heard_at = now.mono;
   session.seen_at = now.utc;
@@ -79,7 +82,10 @@ protocol::Welcome welcome(const Core& core, bool known, Now now) {
           .result_bytes_max = limits.result_bytes_max,
           .enqueue_jobs_max = limits.enqueue_jobs_max,
           .enqueue_bytes_max = limits.enqueue_bytes_max,
-          .leases_max = limits.leases_per_worker_max};
+          .leases_max = limits.leases_per_worker_max,
+          .output_rows_max = limits.output_rows_max,
+          .output_bytes_max = limits.output_bytes_max,
+          .output_item_bytes_max = limits.output_item_bytes_max};
 }
 
 std::optional<std::string> check_offer(const Core& core, const protocol::Offer& offer) {
@@ -102,6 +108,11 @@ std::optional<std::string> check_offer(const Core& core, const protocol::Offer& 
   for (const auto& [kind, pool] : offer.kinds)
     if (!is_name(kind) || !offer.pools.contains(pool))
       return fmt::format("kind `{:.80}` names pool `{:.80}`, which is not offered", kind, pool);
+  for (const auto& [kind, options] : offer.kind_options) {
+    if (!offer.kinds.contains(kind))
+      return fmt::format("options of kind `{:.80}`, which is not offered", kind);
+    if (auto wrong = check_kind_options(kind, options)) return wrong;
+  }
   if (offer.pools.empty()) return "an offer names at least one pool";
   return std::nullopt;
 }
@@ -208,6 +219,7 @@ void on_offer(Core& core, Session& session, Received& command, protocol::Offer& 
   withdraw_offer(core, session);
   std::sort(offer.queues.begin(), offer.queues.end());
   offer.queues.erase(std::unique(offer.queues.begin(), offer.queues.end()), offer.queues.end());
+  note_kinds(core, offer);
   session.offer = std::move(offer);
   for (const std::string& name : session.offer.queues) core.queue(name).workers.push_back(&session);
   for (const auto& [name, slots] : session.offer.pools) {
@@ -284,6 +296,20 @@ void on_resume(Core& core, Session& session, Received& command, const protocol::
 
 void on_bye(Core& core, Session& session, Now now) {
   end_session(core, session, now, [&](JobId id, Job& job) { give_back(core, id, job, now); });
+}
+
+void on_dismiss(Core& core, const Received& command, const protocol::Dismiss& dismiss) {
+  protocol::Outcomes outcomes;
+  for (const WorkerId id : dismiss.workers) {
+    const auto found = std::find_if(core.sessions.begin(), core.sessions.end(), [&](auto& entry) {
+      return entry.second.role == protocol::Role::worker && entry.second.row.id == id;
+    });
+    if (found != core.sessions.end()) found->second.dismissed = true;
+    outcomes.statuses.push_back(found != core.sessions.end() ? ItemStatus::ok
+                                                             : ItemStatus::not_found);
+  }
+  core.leave_checks = true;
+  core.reply(command.from, command.correlation, std::move(outcomes));
 }
 
 void lose_silent_sessions(Core& core, Now now) {

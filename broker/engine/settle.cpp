@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "broker/engine/core.h"
+#include "common/retry.h"
 
 namespace millrace::broker {
 namespace {
@@ -22,13 +23,14 @@ std::string cut(std::string text, std::size_t bytes_max) {
   return text;
 }
 
-/// min(first · 2^(attempts−1), 5 min), jittered to 50–100 %.
-Duration backoff(Core& core, const Job& job) {
-  const auto first = job.spec.backoff.count() > 0 ? job.spec.backoff : kBackoffFirst;
-  const int doublings = std::min(job.status.attempts - job.status.attempts_base - 1, 30);
-  const double full = static_cast<double>(first.count()) * static_cast<double>(1L << doublings);
-  const double capped = std::min(full, static_cast<double>(kBackoffMax.count()));
-  return Duration{static_cast<std::int64_t>(capped * (0.5 + 0.5 * core.random()))};
+Duration retry_delay(Core& core, const Job& job) {
+  RetryPolicy policy;
+  if (!job.spec.retry.empty()) {
+    if (auto own = parse_retry(job.spec.retry)) policy = std::move(*own);
+  } else if (job.spec.backoff.count() > 0) {
+    policy.first = job.spec.backoff;
+  }
+  return policy.delay(job.status.attempts - job.status.attempts_base, core.random());
 }
 
 void write_attempt(Core& core, JobId id, Job& job, const char* outcome, Now now) {
@@ -93,6 +95,10 @@ std::optional<ItemStatus> late_status(const Session& session, LeaseId lease) {
 
 }  // namespace
 
+bool is_own(const Session& session, const Job& job) {
+  return job.session == &session || (!job.session && job.status.worker == session.row.id);
+}
+
 void close_lease(Core& core, JobId id, Job& job, ItemStatus later) {
   const LeaseId lease = job.status.lease;
   core.leases.erase(lease);
@@ -120,7 +126,7 @@ void give_back(Core& core, JobId id, Job& job, Now now) {
   core.touch(id, job);
   close_lease(core, id, job, ItemStatus::stale);
   job.status.started_at = {};
-  core.apply(id, job, JobEvent::give_back, now);
+  wait_again(core, id, job, JobEvent::give_back, now);
 }
 
 void fail_attempt(Core& core, JobId id, Job& job, const char* outcome, std::string error,
@@ -134,9 +140,9 @@ void fail_attempt(Core& core, JobId id, Job& job, const char* outcome, std::stri
     core.apply(id, job, JobEvent::bury, now);
     return;
   }
-  const Duration wait = delay.count() >= 0 ? std::min(delay, kDurationMax) : backoff(core, job);
+  const Duration wait = delay.count() >= 0 ? std::min(delay, kDurationMax) : retry_delay(core, job);
   job.status.run_at = now.utc + wait;
-  core.apply(id, job, JobEvent::retry, now);
+  wait_again(core, id, job, JobEvent::retry, now);
 }
 
 void lose_lease(Core& core, JobId id, Job& job, Now now) {
@@ -146,11 +152,11 @@ void lose_lease(Core& core, JobId id, Job& job, Now now) {
   ++job.status.crashes;
   job.status.error = "crash: the worker was lost while it ran the job";
   write_attempt(core, id, job, "crash", now);
-  if (job.status.crashes - job.status.crashes_base >= kCrashesMaxDefault) {
+  if (job.status.crashes - job.status.crashes_base >= job.spec.crashes_max) {
     job.status.error = fmt::format("poison: lost its worker {} times", job.status.crashes);
     core.apply(id, job, JobEvent::bury, now);
   } else {
-    core.apply(id, job, JobEvent::give_back, now);
+    wait_again(core, id, job, JobEvent::give_back, now);
   }
 }
 
@@ -180,9 +186,7 @@ void on_settle(Core& core, Session& session, Received command, Now now) {
     settled.leases.push_back(lease);
     const auto open = core.leases.find(lease);
     Job* job = open == core.leases.end() ? nullptr : core.find_job(open->second);
-    const bool own = job != nullptr && (job->session == &session ||
-                                        (!job->session && job->status.worker == session.row.id));
-    if (own) {
+    if (job != nullptr && is_own(session, *job)) {
       settle(core, open->second, *job, items[i], static_cast<Verb*>(nullptr), now);
       settled.statuses.push_back(ItemStatus::ok);
     } else if (const auto status = late_status(session, lease); status || job != nullptr) {
@@ -270,6 +274,7 @@ void on_undelivered(Core& core, const Undelivered& undelivered, Now now) {
   // and it says HELLO, tells what it holds and sends again what was never answered.
   const auto connection = core.connections.find(reply.to);
   if (connection == core.connections.end()) return;
+  drop_waits(core, *connection->second, reply.to);
   connection->second->connection = {};
   core.connections.erase(connection);
 }

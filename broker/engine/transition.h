@@ -20,8 +20,9 @@ enum class JobEvent : std::uint8_t {
   give_back,  ///< released, recalled, undelivered, or its worker was lost
   cancel,
   redrive,  ///< made ready again by hand
+  expire,   ///< its expires_at has come while it waits
 };
-inline constexpr std::size_t kJobEventCount = 8;
+inline constexpr std::size_t kJobEventCount = 9;
 
 /// The state after `event`, or nothing when the event is refused in this state.
 [[nodiscard]] constexpr std::optional<JobState> next_state(JobState state, JobEvent event) {
@@ -43,6 +44,9 @@ inline constexpr std::size_t kJobEventCount = 8;
       return is_final(state) ? std::nullopt : std::optional(cancelled);
     case JobEvent::redrive:
       return state == dead || state == cancelled ? std::optional(ready) : std::nullopt;
+    case JobEvent::expire:
+      return state == blocked || state == scheduled || state == ready ? std::optional(expired)
+                                                                      : std::nullopt;
   }
   return std::nullopt;
 }

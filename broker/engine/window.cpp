@@ -14,6 +14,9 @@ constexpr std::size_t low(std::size_t limit) { return std::max<std::size_t>(1, l
 constexpr std::size_t refill(std::size_t limit) { return std::max<std::size_t>(1, limit / 2); }
 constexpr std::size_t trimmed(std::size_t limit) { return limit - limit / 4; }
 
+/// The most by which a clock that is only slewed moves between two turns.
+constexpr Duration kSlewMax{100};
+
 /// The newest record of a job is in memory, or was written after the load looked.
 bool outdated(const Core& core, JobId id, std::uint64_t batch) {
   const auto changed = core.changed.find(id);
@@ -126,13 +129,16 @@ void on_loaded_scheduled(Core& core, LoadedScheduled loaded, std::uint64_t batch
 void run_due_jobs(Core& core, Now now) {
   while (!core.due.empty() && core.due.begin()->first <= now.mono) {
     const JobId id = core.due.begin()->second;
-    core.apply(id, *core.find_job(id), JobEvent::due, now);
+    wait_again(core, id, *core.find_job(id), JobEvent::due, now);
   }
   load_scheduled_if_low(core);
 }
 
 void follow_wall_clock(Core& core, Now now) {
   const Duration offset = now.utc.time_since_epoch() - now.mono.time_since_epoch();
+  // A clock that is slowed or sped up a little is followed; one that is set is not.
+  const Duration step = offset - std::exchange(core.last_offset, offset);
+  if (std::chrono::abs(step) < kSlewMax) core.steady_offset += step;
   const Duration jump = offset - core.wall_offset;
   if (std::chrono::abs(jump) < Duration{1000}) return;  // small steps add up until they count
   core.wall_offset = offset;

@@ -90,6 +90,8 @@ void Front::front_take_reads(Now now) {
   for (ReadAnswer& answer : reads_.take_done()) {
     if (auto* reply = std::get_if<Reply>(&answer)) {
       front_send_one(std::move(*reply), now);
+    } else if (auto* job = std::get_if<JobRead>(&answer)) {
+      engine_.step(std::move(*job), now);
     } else {
       engine_.step(std::get<ResultsRead>(std::move(answer)), now);
     }

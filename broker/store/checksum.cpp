@@ -26,6 +26,19 @@ std::int64_t hash_payload(const Payload& payload, std::uint64_t seed) {
       XXH3_64bits_withSeed(payload.bytes.data(), payload.bytes.size(), seed));
 }
 
+/// Zero for a job that uses nothing of what version 2 added: its checksum is that of version 1.
+std::uint64_t hash_additions(const JobSpec& spec) {
+  constexpr int kCrashesMax = 3;
+  if (spec.crashes_max == kCrashesMax && spec.retry.empty() && spec.expires_at == Time{} &&
+      spec.unique_key.empty() && spec.unique_scope == UniqueScope::active)
+    return 0;
+  return hash_numbers<5>({static_cast<std::uint64_t>(spec.crashes_max),
+                          XXH3_64bits(spec.retry.data(), spec.retry.size()),
+                          bits(spec.expires_at.time_since_epoch()),
+                          XXH3_64bits(spec.unique_key.data(), spec.unique_key.size()),
+                          static_cast<std::uint64_t>(spec.unique_scope)});
+}
+
 }  // namespace
 
 std::int64_t job_checksum(JobId id, const JobSpec& spec, const Payload& payload) {
@@ -42,7 +55,7 @@ std::int64_t job_checksum(JobId id, const JobSpec& spec, const Payload& payload)
       bits(spec.enqueued_at.time_since_epoch()),
       static_cast<std::uint64_t>(payload.form),
   };
-  return hash_payload(payload, hash_numbers(fixed));
+  return hash_payload(payload, hash_numbers(fixed) ^ hash_additions(spec));
 }
 
 std::int64_t result_checksum(JobId id, const Payload& result) {

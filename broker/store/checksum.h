@@ -3,7 +3,8 @@
 // Checksums of stored rows: SQLite does not notice a flipped bit in a row, these do.
 //
 // They are part of the file format. What goes into them, in which order, never changes within a
-// schema version; a new column is left out, or a migration computes all of them anew.
+// schema version; a new column is left out or counts only where it is not its default, so that the
+// checksums of older rows stay valid, or a migration computes all of them anew.
 
 #include <cstdint>
 

@@ -32,6 +32,7 @@ bool JobMatcher::matches(const FilterRow& job) const {
   if (!lets_through(job.state)) return false;
   if (filter_.batch && job.batch != filter_.batch) return false;
   if (!ids_.empty() && !std::binary_search(ids_.begin(), ids_.end(), job.id)) return false;
+  if (!filter_.unique_key.empty() && job.unique_key != filter_.unique_key) return false;
   const bool by_lane = !filter_.queue.empty() || !filter_.kind.empty();
   if (by_lane && !std::binary_search(lanes_.begin(), lanes_.end(), job.lane)) return false;
   const Time time = is_final(job.state) ? job.finished_at : job.enqueued_at;
@@ -101,6 +102,8 @@ protocol::JobInfo to_info(const JobRecord& job) {
   info.attempts = job.status.attempts;
   info.max_attempts = job.spec.max_attempts;
   info.crashes = job.status.crashes;
+  info.crashes_max = job.spec.crashes_max;
+  info.retry = job.spec.retry;
   info.batch = job.spec.batch;
   info.replay_of = job.spec.replay_of;
   info.enqueued_at = job.spec.enqueued_at;
@@ -109,6 +112,9 @@ protocol::JobInfo to_info(const JobRecord& job) {
   info.finished_at = job.status.finished_at;
   info.timeout = job.spec.timeout;
   info.cursor = job.status.finish_seq;
+  info.expires_at = job.spec.expires_at;
+  info.unique_key = job.spec.unique_key;
+  info.unique_held = job.status.unique_held;
   return info;
 }
 

@@ -4,6 +4,7 @@
 // has none.
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "broker/engine/records.h"
@@ -18,6 +19,7 @@ struct FilterRow {
   BatchId batch;
   Time enqueued_at{};
   Time finished_at{};
+  std::string unique_key;
 };
 
 /// A filter with its queue and kind turned into lanes.

@@ -15,14 +15,46 @@ ResultsRead MemoryStore::results(const ReadResults& read) {
     if (answer.rows.size() == rows_max || (bytes >= read.bytes_max && !answer.rows.empty()))
       return answer;
     const MemoryState::Job& job = state_.jobs.at(std::get<2>(*at));
-    const JobStatus& status = job.record.status;
-    bytes += job.result.size() + status.error.size();
-    answer.rows.push_back({job.record.id, state_.lanes.at(job.record.spec.lane).kind, status.state,
-                           job.result, status.error, status.attempts, status.finish_seq,
-                           elapsed(status.started_at, status.finished_at)});
-    answer.upto = status.finish_seq;
+    answer.rows.push_back(result_row(job));
+    bytes += job.result.size() + job.record.status.error.size();
+    answer.upto = job.record.status.finish_seq;
   }
   answer.upto = std::max(answer.upto, state_.last_finish);
+  return answer;
+}
+
+protocol::ResultRow MemoryStore::result_row(const MemoryState::Job& job) const {
+  const JobStatus& status = job.record.status;
+  return {job.record.id,     state_.lanes.at(job.record.spec.lane).kind,
+          status.state,      job.result,
+          status.error,      status.attempts,
+          status.finish_seq, elapsed(status.started_at, status.finished_at)};
+}
+
+JobRead MemoryStore::job(const ReadJob& read) {
+  JobRead answer;
+  answer.to = read.to;
+  answer.correlation = read.correlation;
+  answer.job = read.job;
+  answer.result_asked = read.result;
+  const auto found = state_.jobs.find(read.job);
+  if (found == state_.jobs.end()) return answer;
+  answer.exists = true;
+  answer.ended = is_final(found->second.record.status.state);
+  if (read.result) {
+    if (answer.ended) answer.result = result_row(found->second);
+    return answer;
+  }
+  const std::size_t rows_max = std::clamp<std::size_t>(read.rows_max, 1, kPageRowsMax);
+  std::size_t bytes = 0;
+  for (const OutputRow& row : outputs_of(read.job)) {
+    if (row.seq <= read.from) continue;
+    answer.more =
+        answer.rows.size() == rows_max || (bytes >= read.bytes_max && !answer.rows.empty());
+    if (answer.more) return answer;
+    answer.rows.push_back({row.seq, row.attempt, row.type, row.data, row.at});
+    bytes += row.data.size();
+  }
   return answer;
 }
 
@@ -60,7 +92,8 @@ void MemoryStore::job_page(const protocol::List& list, protocol::Page& page) con
   walk(state_.jobs, range_of(list), list.newest_first, [&](JobId id, const auto& job) {
     const JobRecord& record = job.record;
     if (!matcher.matches({id, record.status.state, record.spec.lane, record.spec.batch,
-                          record.spec.enqueued_at, record.status.finished_at}))
+                          record.spec.enqueued_at, record.status.finished_at,
+                          record.spec.unique_key}))
       return true;
     page.jobs.push_back(info(job, list.payloads));
     if (page.jobs.size() < rows_of(list)) return true;
@@ -104,6 +137,8 @@ std::optional<protocol::Item> MemoryStore::item(const protocol::Show& show) {
   const auto found = state_.jobs.find(show.job);
   if (found == state_.jobs.end()) return std::nullopt;
   item.job.push_back(info(found->second, true));
+  for (const OutputRow& row : outputs_of(show.job))
+    if (row.type == OutputType::progress) item.job.front().progress = row.data;
   for (auto at = state_.attempts.lower_bound({show.job, 0});
        at != state_.attempts.end() && at->first.first == show.job; ++at) {
     const AttemptRow& row = at->second;

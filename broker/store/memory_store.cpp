@@ -15,6 +15,13 @@ namespace {
   throw StoreError(ErrorCode::internal, what);
 }
 
+void add(LaneRow& lane, const LaneDelta& delta) {
+  for (std::size_t i = 0; i < kJobStateCount; ++i) {
+    lane.counts.at(i) += static_cast<std::uint64_t>(delta.deltas.at(i));
+    lane.bytes.at(i) += static_cast<std::uint64_t>(delta.bytes.at(i));
+  }
+}
+
 }  // namespace
 
 template <class Work>
@@ -38,6 +45,8 @@ Snapshot MemoryStore::start() {
     snapshot.last_job = state_.last_job;
     snapshot.last_finish = state_.last_finish;
     snapshot.last_worker = state_.last_worker;
+    snapshot.last_output = state_.last_output;
+    for (const auto& [name, kind] : state_.kinds) snapshot.kinds.push_back(kind);
     for (const auto& [id, lane] : state_.lanes) snapshot.lanes.push_back(lane);
     for (const auto& [name, queue] : state_.queues) snapshot.queues.push_back(queue);
     for (const auto& [id, batch] : state_.batches)
@@ -46,7 +55,10 @@ Snapshot MemoryStore::start() {
     for (const auto& [id, job] : state_.jobs) {
       if (job.record.status.state != JobState::leased) continue;
       snapshot.leased.push_back(job.record);
-      if (job.record.payload_bytes > kPayloadInlineMax) snapshot.leased.back().payload = {};
+      JobRecord& leased = snapshot.leased.back();
+      if (leased.payload_bytes > kPayloadInlineMax) leased.payload = {};
+      for (const OutputRow& row : outputs_of(id))
+        if (row.lease == leased.status.lease) leased.outputs = std::max(leased.outputs, row.n);
       workers.insert(job.record.status.worker);
     }
     std::sort(snapshot.leased.begin(), snapshot.leased.end(),
@@ -102,6 +114,32 @@ void MemoryStore::check(const WriteBatch& batch) const {
     if (state_.requests.contains(row.id)) fail_guard("the request exists");
   check_jobs(batch);
   check_deltas(batch);
+  check_unique(batch);
+  check_outputs(batch);
+}
+
+void MemoryStore::check_unique(const WriteBatch& batch) const {
+  std::set<std::pair<std::string, std::string>> released;
+  for (const UniqueRow& row : batch.unique_released) {
+    const auto found = state_.unique.find({row.queue, row.key});
+    const bool first = released.emplace(row.queue, row.key).second;
+    if (!first || found == state_.unique.end() || found->second != row)
+      fail_guard(fmt::format("unique key `{}` is not held by job {}", row.key, row.job.value));
+  }
+  std::set<std::pair<std::string, std::string>> acquired;
+  for (const UniqueRow& row : batch.unique_acquired) {
+    const std::pair name(row.queue, row.key);
+    const bool taken = state_.unique.contains(name) && !released.contains(name);
+    if (!acquired.insert(name).second || taken)
+      fail_guard(fmt::format("unique key `{}` is taken", row.key));
+  }
+}
+
+void MemoryStore::check_outputs(const WriteBatch& batch) const {
+  std::set<OutputSeq> written;
+  for (const OutputRow& row : batch.outputs)
+    if (!written.insert(row.seq).second || state_.outputs.contains(row.seq))
+      fail_guard(fmt::format("output {} exists", row.seq.value));
 }
 
 void MemoryStore::check_jobs(const WriteBatch& batch) const {
@@ -134,24 +172,41 @@ void MemoryStore::check_jobs(const WriteBatch& batch) const {
 }
 
 void MemoryStore::check_deltas(const WriteBatch& batch) const {
-  std::map<LaneId, StateCounts> counts;
-  for (const LaneRow& lane : batch.lanes) counts[lane.id] = {};
+  std::map<LaneId, LaneRow> lanes;
+  for (const LaneRow& lane : batch.lanes) lanes[lane.id] = {};
   for (const LaneDelta& delta : batch.lane_deltas) {
     const auto stored = state_.lanes.find(delta.id);
-    if (stored != state_.lanes.end()) counts.try_emplace(delta.id, stored->second.counts);
-    const auto found = counts.find(delta.id);
-    if (found == counts.end()) fail_guard(fmt::format("there is no lane {}", delta.id.value));
-    for (std::size_t i = 0; i < kJobStateCount; ++i) {
-      found->second.at(i) += static_cast<std::uint64_t>(delta.deltas.at(i));
-      if (static_cast<std::int64_t>(found->second.at(i)) < 0)
-        fail_guard(fmt::format("lane {} would count less than no job", delta.id.value));
-    }
+    if (stored != state_.lanes.end()) lanes.try_emplace(delta.id, stored->second);
+    const auto found = lanes.find(delta.id);
+    if (found == lanes.end()) fail_guard(fmt::format("there is no lane {}", delta.id.value));
+    add(found->second, delta);
+    for (std::size_t i = 0; i < kJobStateCount; ++i)
+      if (static_cast<std::int64_t>(found->second.counts.at(i)) < 0 ||
+          static_cast<std::int64_t>(found->second.bytes.at(i)) < 0)
+        fail_guard(fmt::format("lane {} would count less than nothing", delta.id.value));
   }
 }
 
 void MemoryStore::apply(const WriteBatch& batch) {
+  apply_names(batch);
+  for (const RequestRow& row : batch.requests) state_.requests[row.id] = row;
+  for (const UniqueRow& row : batch.unique_released) state_.unique.erase({row.queue, row.key});
+  for (const UniqueRow& row : batch.unique_acquired) state_.unique[{row.queue, row.key}] = row;
+  for (const JobInsert& job : batch.inserts) insert(job);
+  for (const JobUpdate& job : batch.updates) update(job);
+  for (const AttemptRow& row : batch.attempts) state_.attempts[{row.job, row.attempt}] = row;
+  for (const OutputRow& row : batch.outputs) {
+    state_.outputs[row.seq] = row;
+    state_.job_outputs.emplace(row.job, row.seq);
+  }
+  apply_deltas(batch.lane_deltas);
+  apply_marks(batch);
+}
+
+void MemoryStore::apply_names(const WriteBatch& batch) {
   for (LaneRow lane : batch.lanes) {
     lane.counts = {};
+    lane.bytes = {};
     state_.lanes[lane.id] = lane;
   }
   for (const QueueRow& queue : batch.queues) state_.queues[queue.name] = queue;
@@ -160,18 +215,23 @@ void MemoryStore::apply(const WriteBatch& batch) {
     state_.workers[row.id] = row;
     state_.last_worker = std::max(state_.last_worker, row.id);
   }
-  for (const RequestRow& row : batch.requests) state_.requests[row.id] = row;
-  for (const JobInsert& job : batch.inserts) insert(job);
-  for (const JobUpdate& job : batch.updates) update(job);
-  for (const AttemptRow& row : batch.attempts) state_.attempts[{row.job, row.attempt}] = row;
-  apply_deltas(batch.lane_deltas);
+  for (const KindRow& row : batch.kinds) {
+    if (row.gone)
+      state_.kinds.erase(row.name);
+    else
+      state_.kinds[row.name] = row;
+  }
+}
+
+void MemoryStore::apply_marks(const WriteBatch& batch) {
   state_.last_job = std::max(state_.last_job, batch.last_job);
   state_.last_finish = std::max(state_.last_finish, batch.last_finish);
+  state_.last_output = std::max(state_.last_output, batch.last_output);
 }
 
 void MemoryStore::insert(const JobInsert& job) {
   auto& stored = state_.jobs[job.id];
-  stored.record = {job.id, job.spec, job.status, job.payload, job.payload.size()};
+  stored.record = {job.id, job.spec, job.status, job.payload, job.payload.size(), 0};
   add_to_indexes(stored.record);
 }
 
@@ -184,21 +244,23 @@ void MemoryStore::update(const JobUpdate& job) {
 }
 
 void MemoryStore::apply_deltas(const std::vector<LaneDelta>& deltas) {
-  for (const LaneDelta& delta : deltas)
-    for (std::size_t i = 0; i < kJobStateCount; ++i)
-      state_.lanes.at(delta.id).counts.at(i) += static_cast<std::uint64_t>(delta.deltas.at(i));
+  for (const LaneDelta& delta : deltas) add(state_.lanes.at(delta.id), delta);
 }
 
 void MemoryStore::add_to_indexes(const JobRecord& job) {
   if (job.status.state == JobState::ready)
     state_.ready.emplace(job.spec.lane, job.spec.priority, job.id);
   if (job.status.state == JobState::scheduled) state_.scheduled.emplace(job.status.run_at, job.id);
+  if (job.spec.expires_at != Time{} &&
+      (job.status.state == JobState::scheduled || job.status.state == JobState::ready))
+    state_.expiring.emplace(job.spec.expires_at, job.id);
   if (job.status.finish_seq) state_.ended.emplace(job.spec.batch, job.status.finish_seq, job.id);
 }
 
 void MemoryStore::remove_from_indexes(const JobRecord& job) {
   state_.ready.erase({job.spec.lane, job.spec.priority, job.id});
   state_.scheduled.erase({job.status.run_at, job.id});
+  state_.expiring.erase({job.spec.expires_at, job.id});
   state_.ended.erase({job.spec.batch, job.status.finish_seq, job.id});
 }
 

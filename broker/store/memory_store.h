@@ -26,6 +26,7 @@ struct MemoryState {
   JobId last_job;
   FinishSeq last_finish;
   WorkerId last_worker;
+  OutputSeq last_output;
   std::map<LaneId, LaneRow> lanes;
   std::map<std::string, QueueRow> queues;
   std::map<BatchId, BatchRow> batches;
@@ -33,10 +34,15 @@ struct MemoryState {
   std::map<RequestId, RequestRow> requests;
   std::map<JobId, Job> jobs;
   std::map<std::pair<JobId, int>, AttemptRow> attempts;
+  std::map<std::string, KindRow> kinds;
+  std::map<std::pair<std::string, std::string>, UniqueRow> unique;  ///< by queue and key
+  std::map<OutputSeq, OutputRow> outputs;
   // Indexes over `jobs`.
   std::set<std::tuple<LaneId, int, JobId>> ready;
   std::set<std::pair<Time, JobId>> scheduled;
   std::set<std::tuple<BatchId, FinishSeq, JobId>> ended;
+  std::set<std::pair<Time, JobId>> expiring;
+  std::set<std::pair<JobId, OutputSeq>> job_outputs;  ///< over `outputs`
 };
 
 /// The store of tests: the same contract as SqliteStore without a disk, and with faults on demand.
@@ -55,6 +61,7 @@ class MemoryStore final : public Store, public Query {
   ResultsRead results(const ReadResults& read) override;
   protocol::Page page(const protocol::List& list) override;
   std::optional<protocol::Item> item(const protocol::Show& show) override;
+  JobRead job(const ReadJob& read) override;
 
   // ---- faults
 
@@ -83,7 +90,11 @@ class MemoryStore final : public Store, public Query {
   void check(const WriteBatch& batch) const;
   void check_jobs(const WriteBatch& batch) const;
   void check_deltas(const WriteBatch& batch) const;
+  void check_unique(const WriteBatch& batch) const;
+  void check_outputs(const WriteBatch& batch) const;
   void apply(const WriteBatch& batch);
+  void apply_names(const WriteBatch& batch);
+  void apply_marks(const WriteBatch& batch);
   void insert(const JobInsert& job);
   void update(const JobUpdate& job);
   void apply_deltas(const std::vector<LaneDelta>& deltas);
@@ -97,10 +108,18 @@ class MemoryStore final : public Store, public Query {
   Loaded answer(const LoadJobs& load) const;
   Loaded answer(const LoadRequest& load) const;
   Loaded answer(const LoadBatch& load) const;
+  Loaded answer(const LoadUnique& load) const;
+  Loaded answer(const LoadExpired& load) const;
   Loaded answer(const Prune& prune);
+  [[nodiscard]] std::vector<BatchRow> batches_of(const std::vector<JobRecord>& jobs) const;
+  [[nodiscard]] std::vector<OutputRow> outputs_of(JobId job) const;
+  Pruned prune_jobs(const Prune& prune);
+  bool prune_unique(const Prune& prune);
   void erase_job(JobId id);
-  void prune_names(const Prune& prune, const std::set<BatchId>& batches, bool walk_ended);
+  void prune_batches(const Prune& prune, const std::set<BatchId>& batches);
+  void prune_workers(const Prune& prune);
   [[nodiscard]] std::optional<BatchRow> batch(BatchId id) const;
+  [[nodiscard]] protocol::ResultRow result_row(const MemoryState::Job& job) const;
   [[nodiscard]] protocol::JobInfo info(const MemoryState::Job& job, bool payloads) const;
   void job_page(const protocol::List& list, protocol::Page& page) const;
   void batch_page(const protocol::List& list, protocol::Page& page) const;

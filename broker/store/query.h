@@ -26,6 +26,8 @@ class Query {
   virtual protocol::Page page(const protocol::List& list) = 0;
   /// Nothing when there is no such job or batch.
   virtual std::optional<protocol::Item> item(const protocol::Show& show) = 0;
+  /// How a job ended, or what its runs left behind after `read.from`, in that order.
+  virtual JobRead job(const ReadJob& read) = 0;
 };
 
 }  // namespace millrace::broker

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "broker/store/schema_steps.h"
+
 namespace millrace::broker {
 namespace {
 
@@ -185,11 +187,6 @@ SELECT batch.id AS batch, batch.sealed AS sealed, batch.total AS total, batch.op
 FROM batch;
 )sql";
 
-/// ISO 8601, UTC, with milliseconds; NULL for 0.
-std::string iso(const char* column) {
-  return fmt::format("strftime('%Y-%m-%dT%H:%M:%fZ', nullif({}, 0) / 1000.0, 'unixepoch')", column);
-}
-
 void create_1(const sqlite::Connection& connection) {
   connection.execute(kTables1);
   connection.execute(fmt::format(kViews1, fmt::arg("enqueued_at", iso("job.enqueued_at")),
@@ -203,9 +200,13 @@ void create_1(const sqlite::Connection& connection) {
 
 using Step = void (*)(const sqlite::Connection&);
 // Step n makes version n out of version n−1.
-constexpr std::array<Step, kSchemaVersion> kSteps = {create_1};
+constexpr std::array<Step, kSchemaVersion> kSteps = {create_1, create_2};
 
 }  // namespace
+
+std::string iso(const char* column) {
+  return fmt::format("strftime('%Y-%m-%dT%H:%M:%fZ', nullif({}, 0) / 1000.0, 'unixepoch')", column);
+}
 
 void migrate(const sqlite::Connection& connection) {
   auto version = static_cast<std::size_t>(connection.integer("PRAGMA user_version"));

@@ -52,21 +52,75 @@ Loaded SqliteStore::answer(const LoadScheduled& load) {
   return loaded;
 }
 
+std::vector<BatchRow> SqliteStore::batches_of(const std::vector<JobRecord>& jobs) {
+  std::set<BatchId> ids;
+  for (const JobRecord& job : jobs) ids.insert(job.spec.batch);
+  std::vector<BatchRow> batches;
+  for (const BatchId id : ids) {
+    auto rows = statements_->load_batch.run(id);
+    if (rows.next()) batches.push_back(read_batch(rows));
+  }
+  return batches;
+}
+
+std::vector<UniqueRow> SqliteStore::unique_of(const std::vector<JobRecord>& jobs) {
+  std::set<std::pair<LaneId, std::string_view>> keys;
+  for (const JobRecord& job : jobs)
+    if (!job.spec.unique_key.empty()) keys.emplace(job.spec.lane, job.spec.unique_key);
+  std::vector<UniqueRow> unique;
+  for (const auto& [lane, key] : keys) {
+    auto rows = statements_->load_unique_in_lane.run(lane, key);
+    if (!rows.next()) continue;
+    UniqueRow row = read_unique(rows);  // two lanes may be of one queue
+    if (std::find(unique.begin(), unique.end(), row) == unique.end())
+      unique.push_back(std::move(row));
+  }
+  return unique;
+}
+
 Loaded SqliteStore::answer(const LoadJobs& load) {
-  LoadedJobs loaded{.ticket = load.ticket, .jobs = {}, .batches = {}};
+  LoadedJobs loaded{.ticket = load.ticket, .jobs = {}, .batches = {}, .unique = {}};
   loaded.jobs.reserve(load.ids.size());
   auto& statement = load.payloads ? statements_->load_job_whole : statements_->load_job;
-  std::set<BatchId> batches;
   for (const JobId id : load.ids) {
     auto rows = statement.run(id);
     if (!rows.next()) continue;
     loaded.jobs.push_back(read_job(rows, load.payloads ? PayloadRead::whole : PayloadRead::small));
-    batches.insert(loaded.jobs.back().spec.batch);
   }
-  for (const BatchId id : batches) {
-    auto rows = statements_->load_batch.run(id);
-    if (rows.next()) loaded.batches.push_back(read_batch(rows));
+  loaded.batches = batches_of(loaded.jobs);
+  if (load.unique) loaded.unique = unique_of(loaded.jobs);
+  return loaded;
+}
+
+Loaded SqliteStore::answer(const LoadUnique& load) {
+  LoadedUnique loaded{.ticket = load.ticket, .rows = {}, .jobs = {}, .batches = {}};
+  for (const std::string& key : load.keys) {
+    auto rows = statements_->load_unique.run(load.queue, key);
+    if (rows.next()) loaded.rows.push_back(read_unique(rows));
   }
+  std::set<JobId> holders;
+  for (const UniqueRow& row : loaded.rows) holders.insert(row.job);
+  for (const JobId id : holders) {
+    auto rows = statements_->load_job.run(id);
+    if (rows.next()) loaded.jobs.push_back(read_job(rows, PayloadRead::small));
+  }
+  loaded.batches = batches_of(loaded.jobs);
+  return loaded;
+}
+
+Loaded SqliteStore::answer(const LoadExpired& load) {
+  LoadedExpired loaded;
+  {
+    auto rows = statements_->load_expiring.run(load.jobs_max + 1);
+    while (!loaded.next && rows.next()) {
+      JobRecord job = read_job(rows, PayloadRead::small);
+      if (job.spec.expires_at > load.upto || loaded.jobs.size() == load.jobs_max)
+        loaded.next = job.spec.expires_at;
+      else
+        loaded.jobs.push_back(std::move(job));
+    }
+  }
+  loaded.batches = batches_of(loaded.jobs);
   return loaded;
 }
 
@@ -81,6 +135,7 @@ Loaded SqliteStore::answer(const LoadRequest& load) {
                               .first = rows.id<JobId>(2),
                               .count = rows.natural(3),
                               .replay_of = unpack(rows.bytes(5)),
+                              .ids = unpack(rows.bytes(6)),
                               .at = rows.time(4)};
   }
   auto rows = statements_->counter_max.run(load.id.prefix);
@@ -120,6 +175,12 @@ std::vector<Payload> SqliteStore::payloads(std::span<const JobId> ids) {
   });
 }
 
+std::uint64_t SqliteStore::outputs_of(const JobRecord& job) {
+  // Only the newest run writes, and its numbers rise, so its last row says it all.
+  auto rows = statements_->last_output.run(job.id);
+  return rows.next() && rows.id<LeaseId>(0) == job.status.lease ? rows.natural(1) : 0;
+}
+
 Snapshot SqliteStore::snapshot() {
   Snapshot snapshot;
   sqlite::Transaction transaction(connection_, sqlite::Transaction::Kind::read);
@@ -128,12 +189,14 @@ Snapshot SqliteStore::snapshot() {
     auto rows = statement.run();
     while (rows.next()) take_row(rows);
   };
-  read("SELECT epoch, last_job, last_finish, last_worker FROM meta", [&](const auto& row) {
-    snapshot.epoch = row.natural(0);
-    snapshot.last_job = row.template id<JobId>(1);
-    snapshot.last_finish = row.template id<FinishSeq>(2);
-    snapshot.last_worker = row.template id<WorkerId>(3);
-  });
+  read("SELECT epoch, last_job, last_finish, last_worker, last_output FROM meta",
+       [&](const auto& row) {
+         snapshot.epoch = row.natural(0);
+         snapshot.last_job = row.template id<JobId>(1);
+         snapshot.last_finish = row.template id<FinishSeq>(2);
+         snapshot.last_worker = row.template id<WorkerId>(3);
+         snapshot.last_output = row.template id<OutputSeq>(4);
+       });
   read("SELECT " MR_LANE_COLUMNS " FROM lane ORDER BY id",
        [&](const auto& row) { snapshot.lanes.push_back(read_lane(row)); });
   read("SELECT name, state, paused, generation FROM queue ORDER BY name", [&](const auto& row) {
@@ -143,10 +206,13 @@ Snapshot SqliteStore::snapshot() {
   read("SELECT " MR_BATCH_COLUMNS
        " FROM batch INDEXED BY batch_live WHERE sealed = 0 OR open > 0 ORDER BY id",
        [&](const auto& row) { snapshot.batches.push_back(read_batch(row)); });
+  read("SELECT " MR_KIND_COLUMNS " FROM kind ORDER BY name",
+       [&](const auto& row) { snapshot.kinds.push_back(read_kind(row)); });
   {
     auto rows = statements_->load_leased.run();
     while (rows.next()) snapshot.leased.push_back(read_job(rows, PayloadRead::small));
   }
+  for (JobRecord& job : snapshot.leased) job.outputs = outputs_of(job);
   std::vector<WorkerId> workers;
   for (const JobRecord& job : snapshot.leased) workers.push_back(job.status.worker);
   std::sort(workers.begin(), workers.end());

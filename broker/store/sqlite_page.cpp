@@ -25,6 +25,7 @@ FilterRow read_filter_row(const sqlite::Rows& rows) {
   row.batch = rows.id<BatchId>(3);
   row.enqueued_at = rows.time(4);
   row.finished_at = rows.time(5);
+  row.unique_key = rows.text(6);
   return row;
 }
 

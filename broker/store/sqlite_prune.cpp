@@ -2,83 +2,89 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
 
+#include "broker/store/prune_rules.h"
 #include "broker/store/sqlite_statements.h"
 #include "common/util/instrument.h"
 
 namespace millrace::broker {
 namespace {
 
-struct Ended {
-  JobId id;
-  LaneId lane;
-  JobState state;
-};
-
-constexpr std::size_t kLooksPerJob = 10;
-
-std::vector<LaneDelta> deltas_of(const std::vector<Ended>& jobs) {
-  std::map<LaneId, StateDeltas> lanes;
-  for (const Ended& job : jobs) --lanes[job.lane].at(static_cast<std::size_t>(job.state));
-  std::vector<LaneDelta> deltas;
-  deltas.reserve(lanes.size());
-  for (const auto& [lane, changes] : lanes) deltas.push_back({lane, changes});
-  return deltas;
-}
+std::uint64_t number(sqlite::Rows rows) { return rows.next() ? rows.natural(0) : 0; }
 
 }  // namespace
 
 Loaded SqliteStore::answer(const Prune& prune) {
   return with_space([&]() -> Loaded {
-    Pruned pruned;
-    {
-      sqlite::Transaction transaction(connection_, sqlite::Transaction::Kind::write);
-      pruned = prune_jobs(prune);
-      if (!pruned.next) prune_workers();
-      prune_requests(prune);
-      if (pruned.jobs > 0) instrument::crash_point("broker.before_prune");
-      transaction.commit();
-    }
+    sqlite::Transaction transaction(connection_, sqlite::Transaction::Kind::write);
+    Pruned pruned = prune_jobs(prune);
+    // More of them than fit one step: the walk over the jobs waits where it is.
+    if (!prune_unique(prune) && !pruned.next)
+      pruned.next = JobId{std::max<std::uint64_t>(prune.from.value, 1)};
+    if (!pruned.next) prune_workers();
+    prune_requests(prune);
+    if (pruned.jobs > 0) instrument::crash_point("broker.before_prune");
+    transaction.commit();
     if (pruned.jobs > 0) instrument::crash_point("broker.after_prune");
-    shrink_file();
     return pruned;
   });
 }
 
 Pruned SqliteStore::prune_jobs(const Prune& prune) {
   if (!prune.from) walk_ = {.whole = true, .finished_before = prune.finished_before, .workers = {}};
-  const std::size_t rows_max = prune.jobs_max * kLooksPerJob;
-  std::vector<Ended> ended;
+  const std::size_t rows_max = prune.jobs_max * kPruneLooksPerJob;
+  PruneRules rules(prune);
+  std::vector<JobId> ended;
   std::vector<BatchId> batches;
   std::size_t seen = 0;
   std::size_t young = 0;  // in a row: one wrong clock must not stop the walk
   JobId last;
   {
     auto rows = statements_->walk_jobs.run(prune.from, rows_max);
-    while (ended.size() < prune.jobs_max && young < prune.jobs_max && rows.next()) {
+    while (!rules.is_full() && young < prune.jobs_max && rows.next()) {
       ++seen;
       last = rows.id<JobId>(0);
       const JobState state = checked_state(last, rows.integer(1));
-      young = rows.time(4) < prune.finished_before ? 0 : young + 1;
-      if (is_final(state) && rows.time(7) < prune.finished_before) {
-        ended.push_back({last, rows.id<LaneId>(2), state});
+      const auto lane = rows.id<LaneId>(2);
+      young = rows.time(4) < prune.finished_before || rules.has_excess() ? 0 : young + 1;
+      if (rules.takes(lane, state, rows.time(7))) {
+        ended.push_back(last);
         batches.push_back(rows.id<BatchId>(3));
+        rules.take(lane, state, rows.natural(8) + number(statements_->result_bytes.run(last)),
+                   number(statements_->output_bytes.run(last)));
       } else {
         remember_workers(prune, last, rows.id<WorkerId>(5), rows.integer(6) > 0);
       }
     }
   }
-  for (const Ended& job : ended) {
-    statements_->delete_attempts.execute(job.id);
-    statements_->delete_job.execute(job.id);
-  }
-  Pruned pruned{.deltas = deltas_of(ended), .jobs = ended.size(), .next = {}};
+  delete_jobs(ended);
+  Pruned pruned{.deltas = rules.deltas(), .jobs = rules.jobs(), .next = {}};
   apply_deltas(pruned.deltas);
-  prune_batches(batches, prune.finished_before);
-  const bool more = ended.size() == prune.jobs_max || seen == rows_max;
+  prune_batches(batches, std::max(prune.finished_before, prune.requests_before));
+  const bool more = rules.is_full() || seen == rows_max;
   if (more && young < prune.jobs_max) pruned.next = JobId{last.value + 1};
   return pruned;
+}
+
+void SqliteStore::delete_jobs(const std::vector<JobId>& jobs) {
+  for (const JobId job : jobs) {
+    statements_->delete_attempts.execute(job);
+    statements_->delete_outputs.execute(job);
+    statements_->delete_job.execute(job);
+  }
+}
+
+/// False when there may be more.
+bool SqliteStore::prune_unique(const Prune& prune) {
+  const std::size_t rows_max = prune.jobs_max * kPruneLooksPerJob;
+  std::vector<UniqueRow> old;
+  {
+    auto rows = statements_->old_unique.run(prune.unique_before, rows_max);
+    while (rows.next()) old.push_back(read_unique(rows));
+  }
+  for (const UniqueRow& row : old)
+    statements_->release_unique.execute(row.queue, row.key, row.job, row.until);
+  return old.size() < rows_max;
 }
 
 void SqliteStore::remember_workers(const Prune& prune, JobId job, WorkerId worker,
@@ -123,7 +129,7 @@ void SqliteStore::prune_workers() {
 
 void SqliteStore::prune_requests(const Prune& prune) {
   // Within a prefix the counters rise with time, so each prefix is cut from its low end.
-  std::size_t looks = prune.jobs_max * kLooksPerJob;
+  std::size_t looks = prune.jobs_max * kPruneLooksPerJob;
   while (looks > 0) {
     std::int64_t prefix = 0;
     {
@@ -153,15 +159,6 @@ void SqliteStore::prune_requests(const Prune& prune) {
     }
     request_prefix_ = prefix + 1;
   }
-}
-
-void SqliteStore::shrink_file() {
-  constexpr std::int64_t kFreePagesMin = 4096;
-  // Free pages are used again; only when they are most of the file some go back.
-  const std::int64_t free = connection_.integer("PRAGMA freelist_count");
-  if (free < kFreePagesMin) return;
-  if (free * 2 > connection_.integer("PRAGMA page_count"))
-    connection_.execute("PRAGMA incremental_vacuum(200)");
 }
 
 }  // namespace millrace::broker

@@ -62,21 +62,13 @@ ResultsRead SqliteQuery::results(const ReadResults& request) {
         all = false;
         break;
       }
-      protocol::ResultRow row;
-      row.job = rows.id<JobId>(0);
-      row.state = checked_state(row.job, rows.integer(2));
-      row.result = rows.payload(3);
-      row.error = rows.text(5);
+      protocol::ResultRow row = result_row(rows);
       try {
         check_result(row.job, row.result, rows.integer(4));
       } catch (const StoreError& damage) {  // told in place of the result, so the stream goes on
         row.result = {};
         row.error = damage.what();
       }
-      row.attempts = rows.small(6);
-      row.cursor = rows.id<FinishSeq>(7);
-      row.elapsed = elapsed(rows.time(8), rows.time(9));
-      row.kind = lane_names(rows.id<LaneId>(1)).second;
       bytes += row.result.size() + row.error.size();
       answer.rows.push_back(std::move(row));
     }
@@ -84,6 +76,68 @@ ResultsRead SqliteQuery::results(const ReadResults& request) {
     if (all) answer.upto = std::max(answer.upto, last_finish());
     return answer;
   });
+}
+
+/// Not verified yet.
+protocol::ResultRow SqliteQuery::result_row(const sqlite::Rows& rows) {
+  protocol::ResultRow row;
+  row.job = rows.id<JobId>(0);
+  row.state = checked_state(row.job, rows.integer(2));
+  row.result = rows.payload(3);
+  row.error = rows.text(5);
+  row.attempts = rows.small(6);
+  row.cursor = rows.id<FinishSeq>(7);
+  row.elapsed = elapsed(rows.time(8), rows.time(9));
+  row.kind = lane_names(rows.id<LaneId>(1)).second;
+  return row;
+}
+
+JobRead SqliteQuery::job(const ReadJob& request) {
+  return read([&] {
+    JobRead answer;
+    answer.to = request.to;
+    answer.correlation = request.correlation;
+    answer.job = request.job;
+    answer.result_asked = request.result;
+    {
+      auto rows = statements_->job_state.run(request.job);
+      if (!rows.next()) return answer;
+      answer.exists = true;
+      answer.ended = is_final(checked_state(request.job, rows.integer(0)));
+    }
+    if (!request.result)
+      read_outputs(request, answer);
+    else if (answer.ended)
+      read_result(request, answer);
+    return answer;
+  });
+}
+
+void SqliteQuery::read_result(const ReadJob& request, JobRead& answer) {
+  auto rows = statements_->result.run(request.job);
+  if (!rows.next()) return;
+  answer.result = result_row(rows);
+  check_result(request.job, answer.result->result, rows.integer(4));
+}
+
+void SqliteQuery::read_outputs(const ReadJob& request, JobRead& answer) {
+  const std::size_t rows_max = std::clamp<std::size_t>(request.rows_max, 1, kPageRowsMax);
+  std::size_t bytes = 0;
+  auto rows = statements_->outputs.run(request.job, request.from, rows_max + 1);
+  while (rows.next()) {
+    if (answer.rows.size() == rows_max || (bytes >= request.bytes_max && !answer.rows.empty())) {
+      answer.more = true;
+      return;
+    }
+    protocol::OutputRow row;
+    row.cursor = rows.id<OutputSeq>(0);
+    row.attempt = rows.small(1);
+    row.type = checked_type(request.job, rows.integer(2));
+    row.data = rows.payload(3);
+    row.at = rows.time(4);
+    bytes += row.data.size();
+    answer.rows.push_back(std::move(row));
+  }
 }
 
 FinishSeq SqliteQuery::last_finish() {
@@ -113,6 +167,8 @@ std::optional<protocol::Item> SqliteQuery::item(const protocol::Show& show) {
       auto job = job_info(show.job, true);
       if (!job) return std::nullopt;
       item.attempts = attempts(*job);
+      auto progress = statements_->progress.run(show.job);
+      if (progress.next()) job->progress = progress.payload(0);
       item.job.push_back(std::move(*job));
     } else {
       const auto row = batch(show.batch);
@@ -145,8 +201,8 @@ std::optional<protocol::JobInfo> SqliteQuery::job_info(JobId id, bool payloads) 
   JobRecord job = read_job(rows, payloads ? PayloadRead::whole : PayloadRead::none);
   protocol::JobInfo info = to_info(job);
   info.payload = std::move(job.payload);
-  info.result = rows.payload(26);
-  check_result(id, info.result, rows.integer(27));
+  info.result = rows.payload(kJobPayloadColumn + 1);
+  check_result(id, info.result, rows.integer(kJobPayloadColumn + 2));
   std::tie(info.queue, info.kind) = lane_names(job.spec.lane);
   info.worker = worker_name(job.status.worker);
   return info;

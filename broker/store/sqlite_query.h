@@ -21,8 +21,9 @@ struct SqliteQueryOptions {
 
 /// Reads the file of a running SqliteStore over a connection of its own that can neither write nor
 /// checkpoint. Made, used and destroyed on the thread `mr-read`. Payloads and results are verified
-/// whenever they are read; a damaged one fails `page` and `item` with `corrupt`, naming the job,
-/// and stands as an error in its row of `results`, so that one bad sector does not stop the stream.
+/// whenever they are read; a damaged one fails `page`, `item` and `job` with `corrupt`, naming the
+/// job, and stands as an error in its row of `results`, so that one bad sector does not stop the
+/// stream.
 class SqliteQuery final : public Query {
  public:
   /// Throws storage_failed, foreign_file. The store must have made the file before.
@@ -32,6 +33,7 @@ class SqliteQuery final : public Query {
   ResultsRead results(const ReadResults& read) override;
   protocol::Page page(const protocol::List& list) override;
   std::optional<protocol::Item> item(const protocol::Show& show) override;
+  JobRead job(const ReadJob& read) override;
 
  private:
   struct Statements;
@@ -50,6 +52,9 @@ class SqliteQuery final : public Query {
   bool is_in_index(BatchId id, const JobMatcher& matcher);
   std::vector<sqlite::Statement*> short_indexes(const JobMatcher& matcher);
 
+  protocol::ResultRow result_row(const sqlite::Rows& rows);
+  void read_result(const ReadJob& read, JobRead& answer);
+  void read_outputs(const ReadJob& read, JobRead& answer);
   FinishSeq last_finish();
   std::vector<LaneId> lanes(const protocol::JobFilter& filter);
   std::optional<FilterRow> filter_row(JobId id);

@@ -15,21 +15,28 @@ struct SqliteQuery::Statements {
   const sqlite::Connection& connection;
 
   sqlite::Statement last_finish{connection, "SELECT last_finish FROM meta"};
-  sqlite::Statement results{
-      connection,
-      "SELECT id, lane, state, result, result_checksum, error, attempts, finish_seq, started_at, "
-      "finished_at FROM job INDEXED BY job_ended WHERE batch = ? AND finish_seq > ? "
-      "ORDER BY finish_seq LIMIT ?"};
+#define MR_RESULT_COLUMNS \
+  "id, lane, state, result, result_checksum, error, attempts, finish_seq, started_at, finished_at"
+  sqlite::Statement results{connection,
+                            "SELECT " MR_RESULT_COLUMNS
+                            " FROM job INDEXED BY job_ended WHERE batch = ? AND finish_seq > ? "
+                            "ORDER BY finish_seq LIMIT ?"};
+  sqlite::Statement result{connection, "SELECT " MR_RESULT_COLUMNS " FROM job WHERE id = ?"};
+  sqlite::Statement job_state{connection, "SELECT state FROM job WHERE id = ?"};
+  sqlite::Statement outputs{connection,
+                            "SELECT seq, attempt, type, data, at FROM output INDEXED BY output_job "
+                            "WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?"};
+  sqlite::Statement progress{connection,
+                             "SELECT data FROM output INDEXED BY output_job "
+                             "WHERE job = ? AND type = 1 ORDER BY seq DESC LIMIT 1"};
   sqlite::Statement highest{connection, "SELECT max(id) FROM job"};
 
-  sqlite::Statement walk_up{connection,
-                            "SELECT id, state, lane, batch, enqueued_at, finished_at FROM job "
-                            "WHERE id > ? AND id <= ? ORDER BY id"};
-  sqlite::Statement walk_down{connection,
-                              "SELECT id, state, lane, batch, enqueued_at, finished_at FROM job "
-                              "WHERE id > ? AND id <= ? ORDER BY id DESC"};
-  sqlite::Statement filter_row{
-      connection, "SELECT id, state, lane, batch, enqueued_at, finished_at FROM job WHERE id = ?"};
+#define MR_FILTER_COLUMNS "id, state, lane, batch, enqueued_at, finished_at, unique_key"
+  sqlite::Statement walk_up{
+      connection, "SELECT " MR_FILTER_COLUMNS " FROM job WHERE id > ? AND id <= ? ORDER BY id"};
+  sqlite::Statement walk_down{connection, "SELECT " MR_FILTER_COLUMNS
+                                          " FROM job WHERE id > ? AND id <= ? ORDER BY id DESC"};
+  sqlite::Statement filter_row{connection, "SELECT " MR_FILTER_COLUMNS " FROM job WHERE id = ?"};
   // These read an index only.
   sqlite::Statement ended_ids{
       connection,

@@ -7,7 +7,7 @@
 namespace millrace::broker {
 namespace {
 
-JobSpec read_spec(const sqlite::Rows& rows) {
+JobSpec read_spec(JobId job, const sqlite::Rows& rows) {
   JobSpec spec;
   spec.lane = rows.id<LaneId>(2);
   spec.priority = rows.small(3);
@@ -18,6 +18,14 @@ JobSpec read_spec(const sqlite::Rows& rows) {
   spec.backoff = rows.duration(8);
   spec.absolute = rows.boolean(9);
   spec.enqueued_at = rows.time(10);
+  spec.crashes_max = rows.small(25);
+  spec.retry = rows.text(26);
+  spec.expires_at = rows.time(27);
+  spec.unique_key = rows.text(28);
+  const std::int64_t scope = rows.integer(29);
+  if (scope < 0 || scope > static_cast<std::int64_t>(UniqueScope::ttl))
+    fail_corrupt(job, "unique scope");
+  spec.unique_scope = static_cast<UniqueScope>(scope);
   return spec;
 }
 
@@ -36,6 +44,7 @@ JobStatus read_status(JobId job, const sqlite::Rows& rows) {
   status.finished_at = rows.time(20);
   status.finish_seq = rows.id<FinishSeq>(21);
   status.error = rows.text(24);
+  status.unique_held = rows.boolean(30);
   return status;
 }
 
@@ -54,6 +63,11 @@ JobState checked_state(JobId job, std::int64_t state) {
   return static_cast<JobState>(state);
 }
 
+OutputType checked_type(JobId job, std::int64_t type) {
+  if (type < 0 || type > static_cast<std::int64_t>(OutputType::chunk)) fail_corrupt(job, "output");
+  return static_cast<OutputType>(type);
+}
+
 void check_result(JobId job, const Payload& result, std::int64_t checksum) {
   if (!result.empty() && result_checksum(job, result) != checksum) fail_corrupt(job, "result");
 }
@@ -61,10 +75,10 @@ void check_result(JobId job, const Payload& result, std::int64_t checksum) {
 JobRecord read_job(const sqlite::Rows& rows, PayloadRead payload) {
   JobRecord job;
   job.id = rows.id<JobId>(0);
-  job.spec = read_spec(rows);
+  job.spec = read_spec(job.id, rows);
   job.status = read_status(job.id, rows);
   job.payload_bytes = rows.natural(22);
-  job.payload = rows.payload(25);
+  job.payload = rows.payload(kJobPayloadColumn);
   const bool was_read = payload == PayloadRead::whole ||
                         (payload == PayloadRead::small && job.payload_bytes <= kPayloadInlineMax);
   if (was_read && (job.payload.size() != job.payload_bytes ||
@@ -80,6 +94,9 @@ LaneRow read_lane(const sqlite::Rows& rows) {
   lane.kind = rows.text(2);
   for (std::size_t i = 0; i < kJobStateCount; ++i)
     lane.counts.at(i) = rows.natural(static_cast<int>(i) + 3);
+  constexpr auto kFirstFinal = static_cast<std::size_t>(JobState::done);
+  for (std::size_t i = kFirstFinal; i < kJobStateCount; ++i)
+    lane.bytes.at(i) = rows.natural(static_cast<int>(i - kFirstFinal) + 11);
   return lane;
 }
 
@@ -108,6 +125,22 @@ WorkerRow read_worker(const sqlite::Rows& rows) {
   worker.connected_at = rows.time(5);
   worker.left_at = rows.time(6);
   return worker;
+}
+
+KindRow read_kind(const sqlite::Rows& rows) {
+  KindRow kind;
+  kind.name = rows.text(0);
+  kind.options.max_attempts = rows.small(1);
+  kind.options.crashes_max = rows.small(2);
+  kind.options.timeout = rows.duration(3);
+  kind.options.retry = rows.text(4);
+  kind.options.not_replayable = rows.boolean(5);
+  kind.by_operator = rows.boolean(6);
+  return kind;
+}
+
+UniqueRow read_unique(const sqlite::Rows& rows) {
+  return {rows.text(0), rows.text(1), rows.id<JobId>(2), rows.time(3)};
 }
 
 }  // namespace millrace::broker

@@ -12,7 +12,10 @@ namespace millrace::broker {
 #define MR_JOB_FIXED_COLUMNS                                                                 \
   "id, state, lane, priority, batch, replay_of, max_attempts, timeout, backoff, absolute, "  \
   "enqueued_at, lease, worker, deliveries, attempts, crashes, attempts_base, crashes_base, " \
-  "run_at, started_at, finished_at, finish_seq, payload_bytes, checksum, error"
+  "run_at, started_at, finished_at, finish_seq, payload_bytes, checksum, error, "            \
+  "crashes_max, retry, expires_at, unique_key, unique_scope, unique_held"
+/// The column of what is selected after MR_JOB_FIXED_COLUMNS: the payload.
+inline constexpr int kJobPayloadColumn = 31;
 /// With the payload if it is small.
 #define MR_JOB_SMALL \
   "SELECT " MR_JOB_FIXED_COLUMNS ", iif(payload_bytes <= 1024, payload, NULL) FROM job "
@@ -20,11 +23,14 @@ namespace millrace::broker {
 #define MR_JOB_WHOLE "SELECT " MR_JOB_FIXED_COLUMNS ", payload FROM job "
 static_assert(kPayloadInlineMax == 1024, "MR_JOB_SMALL says it too");
 
-#define MR_LANE_COLUMNS \
-  "id, queue, kind, blocked, scheduled, ready, leased, done, dead, cancelled, expired"
+#define MR_LANE_COLUMNS                                                                  \
+  "id, queue, kind, blocked, scheduled, ready, leased, done, dead, cancelled, expired, " \
+  "done_bytes, dead_bytes, cancelled_bytes, expired_bytes"
 #define MR_BATCH_COLUMNS \
   "id, sealed, owner, total, open, done, dead, cancelled, expired, created_at"
 #define MR_WORKER_COLUMNS "id, session, name, host, pid, connected_at, left_at"
+#define MR_KIND_COLUMNS \
+  "name, max_attempts, crashes_max, timeout, retry, not_replayable, by_operator"
 
 enum class PayloadRead : std::uint8_t { none, small, whole };
 
@@ -34,9 +40,14 @@ enum class PayloadRead : std::uint8_t { none, small, whole };
 [[nodiscard]] LaneRow read_lane(const sqlite::Rows& rows);
 [[nodiscard]] BatchRow read_batch(const sqlite::Rows& rows);
 [[nodiscard]] WorkerRow read_worker(const sqlite::Rows& rows);
+[[nodiscard]] KindRow read_kind(const sqlite::Rows& rows);
+/// queue, key, job, until.
+[[nodiscard]] UniqueRow read_unique(const sqlite::Rows& rows);
 
 /// Throws corrupt unless `state` is one.
 [[nodiscard]] JobState checked_state(JobId job, std::int64_t state);
+/// Throws corrupt unless `type` is one.
+[[nodiscard]] OutputType checked_type(JobId job, std::int64_t type);
 /// Throws corrupt unless `checksum` is that of the result.
 void check_result(JobId job, const Payload& result, std::int64_t checksum);
 [[noreturn]] void fail_corrupt(JobId job, const char* part);

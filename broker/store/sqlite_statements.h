@@ -16,7 +16,8 @@ struct SqliteStore::Statements {
   sqlite::Statement fence{
       connection,
       "UPDATE meta SET last_job = max(last_job, ?2), last_finish = max(last_finish, ?3), "
-      "last_worker = max(last_worker, ?4) WHERE id = 1 AND epoch = ?1"};
+      "last_worker = max(last_worker, ?4), last_output = max(last_output, ?5) "
+      "WHERE id = 1 AND epoch = ?1"};
 
   // ---- writes
   sqlite::Statement insert_lane{connection, "INSERT INTO lane (id, queue, kind) VALUES (?, ?, ?)"};
@@ -24,7 +25,9 @@ struct SqliteStore::Statements {
       connection,
       "UPDATE lane SET blocked = blocked + ?2, scheduled = scheduled + ?3, ready = ready + ?4, "
       "leased = leased + ?5, done = done + ?6, dead = dead + ?7, cancelled = cancelled + ?8, "
-      "expired = expired + ?9 WHERE id = ?1"};
+      "expired = expired + ?9, done_bytes = done_bytes + ?10, dead_bytes = dead_bytes + ?11, "
+      "cancelled_bytes = cancelled_bytes + ?12, expired_bytes = expired_bytes + ?13 "
+      "WHERE id = ?1"};
   sqlite::Statement put_queue{connection,
                               "INSERT INTO queue (name, state, paused, generation) "
                               "VALUES (?1, ?2, ?3, ?4) ON CONFLICT (name) DO UPDATE SET "
@@ -42,23 +45,40 @@ struct SqliteStore::Statements {
                   "connected_at = ?6, left_at = ?7"};
   sqlite::Statement insert_request{
       connection,
-      "INSERT INTO request (prefix, counter, body_hash, batch, first, count, at, replay_of) "
+      "INSERT INTO request (prefix, counter, body_hash, batch, first, count, at, replay_of, ids) "
+      "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+  sqlite::Statement put_kind{
+      connection, "INSERT INTO kind (" MR_KIND_COLUMNS
+                  ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO UPDATE SET "
+                  "max_attempts = ?2, crashes_max = ?3, timeout = ?4, retry = ?5, "
+                  "not_replayable = ?6, by_operator = ?7"};
+  sqlite::Statement delete_kind{connection, "DELETE FROM kind WHERE name = ?"};
+  sqlite::Statement release_unique{
+      connection,
+      "DELETE FROM unique_key WHERE queue = ?1 AND key = ?2 AND job = ?3 AND until = ?4"};
+  sqlite::Statement acquire_unique{
+      connection, "INSERT INTO unique_key (queue, key, job, until) VALUES (?1, ?2, ?3, ?4)"};
+  sqlite::Statement insert_output{
+      connection,
+      "INSERT INTO output (seq, job, lease, n, attempt, type, at, data) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"};
-  sqlite::Statement insert_job{connection, "INSERT INTO job (" MR_JOB_FIXED_COLUMNS
-                                           ", payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                                           "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+  sqlite::Statement insert_job{connection,
+                               "INSERT INTO job (" MR_JOB_FIXED_COLUMNS
+                               ", payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                               "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+                               "?, ?)"};
   sqlite::Statement update_job{
       connection,
       "UPDATE job SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
       "crashes = ?9, attempts_base = ?10, crashes_base = ?11, run_at = ?12, started_at = ?13, "
-      "finished_at = ?14, finish_seq = ?15, error = ?16 WHERE id = ?1 AND state = ?2 AND lease = "
-      "?3"};
+      "finished_at = ?14, finish_seq = ?15, error = ?16, unique_held = ?17 "
+      "WHERE id = ?1 AND state = ?2 AND lease = ?3"};
   sqlite::Statement finish_job{
       connection,
       "UPDATE job SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
       "crashes = ?9, attempts_base = ?10, crashes_base = ?11, run_at = ?12, started_at = ?13, "
-      "finished_at = ?14, finish_seq = ?15, error = ?16, result = ?17, result_checksum = ?18 "
-      "WHERE id = ?1 AND state = ?2 AND lease = ?3"};
+      "finished_at = ?14, finish_seq = ?15, error = ?16, unique_held = ?17, result = ?18, "
+      "result_checksum = ?19 WHERE id = ?1 AND state = ?2 AND lease = ?3"};
   sqlite::Statement insert_attempt{
       connection,
       "INSERT INTO attempt (job, attempt, worker, started_at, finished_at, outcome, error) "
@@ -86,27 +106,50 @@ struct SqliteStore::Statements {
   sqlite::Statement load_job_whole{connection, MR_JOB_WHOLE "WHERE id = ?"};
   sqlite::Statement load_request{
       connection,
-      "SELECT body_hash, batch, first, count, at, replay_of FROM request "
+      "SELECT body_hash, batch, first, count, at, replay_of, ids FROM request "
       "WHERE prefix = ? AND counter = ?"};
   sqlite::Statement counter_max{
       connection, "SELECT counter FROM request WHERE prefix = ? ORDER BY counter DESC LIMIT 1"};
   sqlite::Statement load_batch{connection, "SELECT " MR_BATCH_COLUMNS " FROM batch WHERE id = ?"};
   sqlite::Statement load_worker{connection,
                                 "SELECT " MR_WORKER_COLUMNS " FROM worker WHERE id = ?"};
+  sqlite::Statement load_unique{connection,
+                                "SELECT queue, key, job, until FROM unique_key "
+                                "WHERE queue = ? AND key = ?"};
+  sqlite::Statement load_unique_in_lane{
+      connection,
+      "SELECT queue, key, job, until FROM unique_key "
+      "WHERE queue = (SELECT queue FROM lane WHERE id = ?) AND key = ?"};
+  sqlite::Statement load_expiring{connection, MR_JOB_SMALL
+                                  "INDEXED BY job_expires WHERE expires_at > 0 AND state IN (1, 2) "
+                                  "ORDER BY expires_at, id LIMIT ?"};
+  sqlite::Statement last_output{connection,
+                                "SELECT lease, n FROM output INDEXED BY output_job WHERE job = ? "
+                                "ORDER BY seq DESC LIMIT 1"};
 
   // ---- prune
   sqlite::Statement walk_jobs{connection,
                               "SELECT id, state, lane, batch, enqueued_at, worker, attempts + "
-                              "crashes, finished_at FROM job "
+                              "crashes, finished_at, payload_bytes FROM job "
                               "WHERE id >= ? ORDER BY id LIMIT ?"};
+  sqlite::Statement result_bytes{connection,
+                                 "SELECT length(CAST(result AS BLOB)) FROM job WHERE id = ?"};
+  sqlite::Statement output_bytes{connection,
+                                 "SELECT sum(length(CAST(data AS BLOB))) FROM output "
+                                 "INDEXED BY output_job WHERE job = ?"};
+  sqlite::Statement delete_outputs{connection,
+                                   "DELETE FROM output INDEXED BY output_job WHERE job = ?"};
+  sqlite::Statement old_unique{connection,
+                               "SELECT queue, key, job, until FROM unique_key "
+                               "INDEXED BY unique_key_until WHERE until > 0 AND until < ? LIMIT ?"};
   sqlite::Statement delete_job{connection, "DELETE FROM job WHERE id = ?"};
   sqlite::Statement delete_attempts{connection, "DELETE FROM attempt WHERE job = ?"};
   sqlite::Statement attempt_workers{connection, "SELECT worker FROM attempt WHERE job = ?"};
   sqlite::Statement delete_batch{
       connection,
-      "DELETE FROM batch WHERE id = ?1 AND created_at < ?2 AND open = 0 "
-      "AND (sealed <> 0 OR owner = x'') AND NOT EXISTS (SELECT 1 FROM job INDEXED BY job_ended "
-      "WHERE batch = ?1 AND finish_seq IS NOT NULL)"};
+      "DELETE FROM batch WHERE id = ?1 AND open = 0 "
+      "AND (sealed <> 0 OR (owner = x'' AND created_at < ?2)) AND NOT EXISTS (SELECT 1 FROM job "
+      "INDEXED BY job_ended WHERE batch = ?1 AND finish_seq IS NOT NULL)"};
   sqlite::Statement walk_workers{connection, "SELECT id, left_at FROM worker ORDER BY id"};
   sqlite::Statement delete_worker{connection, "DELETE FROM worker WHERE id = ?"};
   sqlite::Statement next_prefix{

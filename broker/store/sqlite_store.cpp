@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <limits>
 
@@ -109,6 +111,7 @@ void SqliteStore::maintain() {
   guarded([&] {
     const Instant now = read_clocks().mono;
     manage_log(now);
+    if (now >= next_shrink_) shrink_file(now);
     if (now >= next_look_) look_around(now);
   });
 }
@@ -153,6 +156,35 @@ void SqliteStore::look_around(Instant now) {
   if (now < next_ballast_) return;
   next_ballast_ = now + kBallastEvery;
   ballast_.restore();
+}
+
+void SqliteStore::shrink_file(Instant now) {
+  constexpr std::int64_t kFreePagesMin = 4096;
+  constexpr std::int64_t kPagesMax = 4096;
+  constexpr Duration kEvery{50};
+  constexpr Duration kIdleEvery{1000};
+  constexpr Duration kTroubleEvery{10'000};
+  constexpr std::chrono::microseconds kStepMax{3000};
+  // Free pages are used again; only what a quarter of the file does not need goes back.
+  const std::int64_t free = connection_.integer("PRAGMA freelist_count");
+  if (free <= kFreePagesMin || free * 4 <= connection_.integer("PRAGMA page_count")) {
+    next_shrink_ = now + kIdleEvery;
+    return;
+  }
+  try {
+    shrink_pages_ = std::max<std::int64_t>(shrink_pages_, 1);
+    const auto start = std::chrono::steady_clock::now();
+    connection_.execute(fmt::format("PRAGMA incremental_vacuum({})", shrink_pages_));
+    // What a page takes grows with the number of free ones, so the size of a step is found out.
+    const auto taken = std::chrono::steady_clock::now() - start;
+    if (taken > kStepMax) shrink_pages_ /= 2;
+    if (taken < kStepMax / 2) shrink_pages_ = std::min(shrink_pages_ * 2, kPagesMax);
+    next_shrink_ = now + kEvery;
+  } catch (const sqlite::SqliteError& error) {
+    // It writes the log before it frees anything.
+    if (!error.is_full() && !error.is_busy()) throw;
+    next_shrink_ = now + kTroubleEvery;
+  }
 }
 
 void SqliteStore::stop() {

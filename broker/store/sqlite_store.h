@@ -72,14 +72,16 @@ class SqliteStore final : public Store {
 
   void check_file() const;
   void raise_epoch();
-  void fence(JobId last_job, FinishSeq last_finish, WorkerId last_worker);
+  void fence(const WriteBatch& batch, WorkerId last_worker);
   void stop();
   void manage_log(Instant now);
   void look_around(Instant now);
+  void shrink_file(Instant now);
 
   void apply(const WriteBatch& batch);
   void write_names(const WriteBatch& batch);
   void write_requests(const WriteBatch& batch);
+  void write_unique(const WriteBatch& batch);
   void write_jobs(const WriteBatch& batch);
   void insert(const JobInsert& job);
   void update(const JobUpdate& job);
@@ -91,14 +93,20 @@ class SqliteStore final : public Store {
   Loaded answer(const LoadJobs& load);
   Loaded answer(const LoadRequest& load);
   Loaded answer(const LoadBatch& load);
+  Loaded answer(const LoadUnique& load);
+  Loaded answer(const LoadExpired& load);
   Loaded answer(const Prune& load);
+  std::vector<BatchRow> batches_of(const std::vector<JobRecord>& jobs);
+  std::vector<UniqueRow> unique_of(const std::vector<JobRecord>& jobs);
+  std::uint64_t outputs_of(const JobRecord& job);
 
   Pruned prune_jobs(const Prune& prune);
+  void delete_jobs(const std::vector<JobId>& jobs);
+  bool prune_unique(const Prune& prune);
   void remember_workers(const Prune& prune, JobId job, WorkerId worker, bool has_attempts);
   void prune_batches(const std::vector<BatchId>& batches, Time before);
   void prune_workers();
   void prune_requests(const Prune& prune);
-  void shrink_file();
 
   const SqliteOptions options_;
   const std::string path_;
@@ -117,6 +125,8 @@ class SqliteStore final : public Store {
   Instant next_look_{};
   Instant next_ballast_{};
   Instant next_checkpoint_{};
+  Instant next_shrink_{};
+  std::int64_t shrink_pages_ = 0;  ///< of the next small step
   std::uint64_t log_pages_moved_ = 0;
   PruneWalk walk_;
   /// Prefixes are stored as signed numbers, so the first one is negative.

@@ -9,6 +9,7 @@
 namespace millrace::broker {
 namespace {
 
+/// Ids as bytes, lowest first; must outlive the execution that binds it.
 std::string pack(const std::vector<JobId>& ids) {
   std::string bytes;
   bytes.reserve(ids.size() * 8);
@@ -22,23 +23,34 @@ std::optional<FinishSeq> or_null(FinishSeq seq) {
   return seq ? std::optional<FinishSeq>(seq) : std::nullopt;
 }
 
+std::optional<std::string_view> or_null(const std::string& text) {
+  return text.empty() ? std::nullopt : std::optional<std::string_view>(text);
+}
+
+std::optional<sqlite::Blob> blob_or_null(const std::string& bytes) {
+  return bytes.empty() ? std::nullopt : std::optional(sqlite::Blob{bytes});
+}
+
 }  // namespace
 
 void SqliteStore::apply(const WriteBatch& batch) {
   sqlite::Transaction transaction(connection_, sqlite::Transaction::Kind::write);
   WorkerId last_worker;
   for (const WorkerRow& worker : batch.workers) last_worker = std::max(last_worker, worker.id);
-  fence(batch.last_job, batch.last_finish, last_worker);
+  fence(batch, last_worker);
   write_names(batch);
   write_requests(batch);
+  write_unique(batch);
   write_jobs(batch);
   apply_deltas(batch.lane_deltas);
   instrument::crash_point("broker.in_transaction");
   transaction.commit();
 }
 
-void SqliteStore::fence(JobId last_job, FinishSeq last_finish, WorkerId last_worker) {
-  if (statements_->fence.execute(epoch_, last_job, last_finish, last_worker) == 1) return;
+void SqliteStore::fence(const WriteBatch& batch, WorkerId last_worker) {
+  if (statements_->fence.execute(epoch_, batch.last_job, batch.last_finish, last_worker,
+                                 batch.last_output) == 1)
+    return;
   throw StoreError(
       ErrorCode::store_locked,
       fmt::format("another broker has taken over `{}` (epoch {} is over)", path_, epoch_));
@@ -56,16 +68,37 @@ void SqliteStore::write_names(const WriteBatch& batch) {
   for (const WorkerRow& row : batch.workers)
     statements_->put_worker.execute(row.id, sqlite::Blob{row.session}, row.name, row.host, row.pid,
                                     row.connected_at, row.left_at);
+  for (const KindRow& row : batch.kinds) {
+    const protocol::KindOptions& options = row.options;
+    if (row.gone) {
+      statements_->delete_kind.execute(row.name);
+    } else {
+      statements_->put_kind.execute(row.name, options.max_attempts, options.crashes_max,
+                                    options.timeout, or_null(options.retry), options.not_replayable,
+                                    row.by_operator);
+    }
+  }
 }
 
 void SqliteStore::write_requests(const WriteBatch& batch) {
   for (const RequestRow& row : batch.requests) {
     const std::string origins = pack(row.replay_of);
-    std::optional<sqlite::Blob> replay_of;
-    if (!origins.empty()) replay_of = sqlite::Blob{origins};
+    const std::string ids = pack(row.ids);
     statements_->insert_request.execute(row.id.prefix, row.id.counter, row.body_hash, row.batch,
-                                        row.first, row.count, row.at, replay_of);
+                                        row.first, row.count, row.at, blob_or_null(origins),
+                                        blob_or_null(ids));
   }
+}
+
+void SqliteStore::write_unique(const WriteBatch& batch) {
+  for (const UniqueRow& row : batch.unique_released)
+    if (statements_->release_unique.execute(row.queue, row.key, row.job, row.until) != 1)
+      throw StoreError(
+          ErrorCode::internal,
+          fmt::format("unique key `{}` of queue {} is not held by job {} until {}", row.key,
+                      row.queue, row.job.value, row.until.time_since_epoch().count()));
+  for (const UniqueRow& row : batch.unique_acquired)
+    statements_->acquire_unique.execute(row.queue, row.key, row.job, row.until);
 }
 
 void SqliteStore::write_jobs(const WriteBatch& batch) {
@@ -74,6 +107,9 @@ void SqliteStore::write_jobs(const WriteBatch& batch) {
   for (const AttemptRow& row : batch.attempts)
     statements_->insert_attempt.execute(row.job, row.attempt, row.worker, row.started_at,
                                         row.finished_at, row.outcome, row.error);
+  for (const OutputRow& row : batch.outputs)
+    statements_->insert_output.execute(row.seq, row.job, row.lease, row.n, row.attempt,
+                                       static_cast<int>(row.type), row.at, row.data);
 }
 
 void SqliteStore::insert(const JobInsert& job) {
@@ -84,7 +120,9 @@ void SqliteStore::insert(const JobInsert& job) {
       spec.timeout, spec.backoff, spec.absolute, spec.enqueued_at, status.lease, status.worker,
       status.deliveries, status.attempts, status.crashes, status.attempts_base, status.crashes_base,
       status.run_at, status.started_at, status.finished_at, or_null(status.finish_seq),
-      job.payload.size(), job_checksum(job.id, spec, job.payload), status.error, job.payload);
+      job.payload.size(), job_checksum(job.id, spec, job.payload), status.error, spec.crashes_max,
+      or_null(spec.retry), spec.expires_at, or_null(spec.unique_key),
+      static_cast<int>(spec.unique_scope), status.unique_held, job.payload);
 }
 
 void SqliteStore::update(const JobUpdate& job) {
@@ -94,7 +132,7 @@ void SqliteStore::update(const JobUpdate& job) {
                              status.worker, status.deliveries, status.attempts, status.crashes,
                              status.attempts_base, status.crashes_base, status.run_at,
                              status.started_at, status.finished_at, or_null(status.finish_seq),
-                             status.error, more...);
+                             status.error, status.unique_held, more...);
   };
   std::int64_t changed = 0;
   if (!job.result)
@@ -113,8 +151,9 @@ void SqliteStore::update(const JobUpdate& job) {
 void SqliteStore::apply_deltas(const std::vector<LaneDelta>& deltas) {
   for (const LaneDelta& lane : deltas) {
     const StateDeltas& d = lane.deltas;
-    if (statements_->change_lane.execute(lane.id, d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7]) !=
-        1)
+    const StateDeltas& b = lane.bytes;
+    if (statements_->change_lane.execute(lane.id, d[0], d[1], d[2], d[3], d[4], d[5], d[6], d[7],
+                                         b[4], b[5], b[6], b[7]) != 1)
       throw StoreError(ErrorCode::internal, fmt::format("there is no lane {}", lane.id.value));
   }
 }

@@ -61,6 +61,15 @@ struct TypeName {
   std::string_view operator()(const Page&) const { return "page"; }
   std::string_view operator()(const Show&) const { return "show"; }
   std::string_view operator()(const Item&) const { return "item"; }
+  std::string_view operator()(const Output&) const { return "output"; }
+  std::string_view operator()(const Await&) const { return "await"; }
+  std::string_view operator()(const WatchOutput&) const { return "watch_output"; }
+  std::string_view operator()(const OutputRows&) const { return "output_rows"; }
+  std::string_view operator()(const KindSet&) const { return "kind_set"; }
+  std::string_view operator()(const KindInfo&) const { return "kind_info"; }
+  std::string_view operator()(const Dismiss&) const { return "dismiss"; }
+  std::string_view operator()(const Backup&) const { return "backup"; }
+  std::string_view operator()(const BackedUp&) const { return "backed_up"; }
 };
 
 }  // namespace

@@ -61,12 +61,16 @@ struct Welcome {
   std::uint64_t enqueue_jobs_max = 0;
   std::uint64_t enqueue_bytes_max = 0;
   std::uint64_t leases_max = 0;
+  std::uint64_t output_rows_max = 0;
+  std::uint64_t output_bytes_max = 0;
+  std::uint64_t output_item_bytes_max = 0;
   void visit(auto& v) {
     v("version", version), v("broker", broker), v("epoch", epoch), v("known", known);
     v("now", now), v("heartbeat_ms", heartbeat), v("lost_after_ms", lost_after);
     v("payload_bytes_max", payload_bytes_max), v("result_bytes_max", result_bytes_max);
     v("enqueue_jobs_max", enqueue_jobs_max), v("enqueue_bytes_max", enqueue_bytes_max);
-    v("leases_max", leases_max);
+    v("leases_max", leases_max), v("output_rows_max", output_rows_max);
+    v("output_bytes_max", output_bytes_max), v("output_item_bytes_max", output_item_bytes_max);
   }
 };
 
@@ -105,24 +109,35 @@ struct ResumeWanted {
 
 // ---- enqueue ---------------------------------------------------------------------------------
 
+/// What a job does not say of itself, its kind says (KindOptions), at the time of the enqueue.
 struct NewJob {
   std::string kind;
   Payload payload;
   int priority = kPriorityDefault;
-  int max_attempts = kMaxAttemptsDefault;
-  Duration delay{};  ///< after the enqueue; not together with `run_at`
+  int max_attempts = 0;  ///< 0: as its kind says, else kMaxAttemptsDefault
+  Duration delay{};      ///< after the enqueue; not together with `run_at`
   Time run_at{};
-  Duration timeout{};      ///< of one run; zero: none
-  Duration backoff{};      ///< first delay after a failure; zero: 1 s
-  std::string unique_key;  ///< reserved; refused with bad_request by this version
+  Duration timeout{};      ///< of one run; zero: as its kind says, else none
+  Duration backoff{};      ///< first delay after a failure, then doubling; short for `retry`
+  std::string retry;       ///< see parse_retry(); not with `backoff`; empty: as its kind says
+  int crashes_max = 0;     ///< 0: as its kind says, else kCrashesMaxDefault
+  Duration expires_in{};   ///< ends waiting so long after the enqueue; not with `expires_at`
+  Time expires_at{};       ///< ends waiting at this time; zero: never
+  std::string unique_key;  ///< among the jobs of its queue; empty: none
+  UniqueScope unique_scope = UniqueScope::active;
+  Duration unique_ttl{};  ///< with scope `ttl`
+  OnConflict on_conflict = OnConflict::existing;
   void visit(auto& v) {
     v("kind", kind), v("payload", payload), v("priority", priority);
     v("max_attempts", max_attempts), v("delay_ms", delay), v("run_at", run_at);
     v("timeout_ms", timeout), v("backoff_ms", backoff), v("unique_key", unique_key);
+    v("retry", retry), v("crashes_max", crashes_max), v("expires_in_ms", expires_in);
+    v("expires_at", expires_at), v("unique_scope", unique_scope);
+    v("unique_ttl_ms", unique_ttl), v("on_conflict", on_conflict);
   }
 };
 
-/// All or nothing. The ids are contiguous and in the order of `jobs`.
+/// All or nothing. The ids of the new jobs are contiguous and in the order of `jobs`.
 struct Enqueue {
   static constexpr int kType = 10;
   RequestId request;
@@ -137,16 +152,34 @@ struct Enqueue {
 
 struct Enqueued {
   static constexpr int kType = 11;
-  BatchId batch;
-  JobId first;  ///< ids are first … first+count−1
+  BatchId batch;  ///< none when nothing new was enqueued and no batch was named
+  JobId first;    ///< ids of the new jobs are first … first+count−1
   std::uint64_t count = 0;
+  /// The id of each job of the request, in order, when a unique key led to a job that was there
+  /// before; empty when all of them are new.
+  std::vector<JobId> ids;
   std::vector<JobId> replay_of;  ///< for REPLAY: the origin of each, in order
   void visit(auto& v) {
     v("batch", batch), v("first", first), v("count", count), v("replay_of", replay_of);
+    v("ids", ids);
   }
 };
 
 // ---- work ------------------------------------------------------------------------------------
+
+/// What holds for the jobs of a kind that are enqueued from now on and do not say otherwise.
+struct KindOptions {
+  int max_attempts = 0;         ///< 0: kMaxAttemptsDefault
+  int crashes_max = 0;          ///< 0: kCrashesMaxDefault
+  Duration timeout{};           ///< of one run; zero: none
+  std::string retry;            ///< see parse_retry(); empty: the default
+  bool not_replayable = false;  ///< REPLAY of its jobs needs `force`
+  bool operator==(const KindOptions&) const = default;
+  void visit(auto& v) {
+    v("max_attempts", max_attempts), v("crashes_max", crashes_max), v("timeout_ms", timeout);
+    v("retry", retry), v("not_replayable", not_replayable);
+  }
+};
 
 struct Offer {
   static constexpr int kType = 20;
@@ -154,8 +187,12 @@ struct Offer {
   std::map<std::string, std::string> kinds;    ///< kind → pool
   std::map<std::string, std::uint64_t> pools;  ///< pool → slots
   Until until = Until::drained;
+  /// What the worker's handlers say of their kinds; remembered by the broker, the newest word
+  /// counts, unless an operator set them (KIND_SET).
+  std::map<std::string, KindOptions> kind_options;
   void visit(auto& v) {
     v("queues", queues), v("kinds", kinds), v("pools", pools), v("until", until);
+    v("kind_options", kind_options);
   }
 };
 
@@ -243,6 +280,26 @@ struct Settled {
   std::vector<LeaseId> leases;
   std::vector<ItemStatus> statuses;  ///< one for each of `leases`
   void visit(auto& v) { v("leases", leases), v("statuses", statuses); }
+};
+
+/// One thing a run leaves behind before it ends.
+struct OutputItem {
+  LeaseId lease;
+  JobId job;
+  std::uint64_t n = 0;  ///< 1, 2, 3 … within the run; a repeated one is `duplicate`
+  OutputType type = OutputType::log;
+  Payload data;  ///< log: a line of text; progress: JSON {"done","total","text"}; chunk: anything
+  Time at{};
+  void visit(auto& v) {
+    v("lease", lease), v("job", job), v("n", n), v("type", type), v("data", data), v("at", at);
+  }
+};
+
+/// Answered by SETTLED, an item each: `ok`, `duplicate`, `stale`, `refused` (a limit is reached).
+struct Output {
+  static constexpr int kType = 29;
+  std::vector<OutputItem> items;
+  void visit(auto& v) { v("items", items); }
 };
 
 struct HeldLease {
@@ -335,6 +392,43 @@ struct Unwatch {
   void visit(auto& v) { v("batch", batch); }
 };
 
+/// Asks how one job ended, and waits for its end. Answered by RESULTS with that one row.
+struct Await {
+  static constexpr int kType = 43;
+  JobId job;
+  void visit(auto& v) { v("job", job); }
+};
+
+/// Asks what a job's runs left behind after `from`; with `wait` answered as soon as there is
+/// something, or the job has ended. To follow a job, ask again with the `cursor` of the answer.
+struct WatchOutput {
+  static constexpr int kType = 44;
+  JobId job;
+  OutputSeq from;
+  bool wait = false;
+  void visit(auto& v) { v("job", job), v("from", from), v("wait", wait); }
+};
+
+struct OutputRow {
+  OutputSeq cursor;
+  int attempt = 1;  ///< which run of the job, from 1: attempts and crashes before it, plus one
+  OutputType type = OutputType::log;
+  Payload data;
+  Time at{};
+  void visit(auto& v) {
+    v("cursor", cursor), v("attempt", attempt), v("type", type), v("data", data), v("at", at);
+  }
+};
+
+struct OutputRows {
+  static constexpr int kType = 45;
+  JobId job;
+  OutputSeq cursor;  ///< where to go on
+  std::vector<OutputRow> rows;
+  bool end = false;  ///< the job has ended and there is nothing after `cursor`
+  void visit(auto& v) { v("job", job), v("cursor", cursor), v("rows", rows), v("end", end); }
+};
+
 // ---- queues ----------------------------------------------------------------------------------
 
 /// The sentinel: ends the queue's current generation.
@@ -400,6 +494,30 @@ struct QueueInfo {
   }
 };
 
+/// Says what holds for the jobs of a kind, above what workers say of it. Answered by KIND_INFO.
+struct KindSet {
+  static constexpr int kType = 56;
+  std::string kind;
+  KindOptions options;
+  bool reset = false;  ///< forget all that was said; workers' next OFFER counts again
+  void visit(auto& v) { v("kind", kind), v("options", options), v("reset", reset); }
+};
+
+struct KindInfo {
+  static constexpr int kType = 57;
+  std::string kind;
+  KindOptions options;
+  bool by_operator = false;  ///< else as workers offer it
+  void visit(auto& v) { v("kind", kind), v("options", options), v("by_operator", by_operator); }
+};
+
+/// Sends workers home: they finish what runs, give back the rest and end. Answered by OUTCOMES.
+struct Dismiss {
+  static constexpr int kType = 58;
+  std::vector<WorkerId> workers;
+  void visit(auto& v) { v("workers", workers); }
+};
+
 // ---- jobs by id ------------------------------------------------------------------------------
 
 /// Dead (or cancelled) jobs are made ready again, with fresh attempts.
@@ -417,15 +535,16 @@ struct Replay {
   BatchId batch;
   bool seal = false;
   std::vector<JobId> jobs;
+  bool force = false;  ///< also kinds that say they are not to be replayed
   void visit(auto& v) {
-    v("request", request), v("batch", batch), v("seal", seal), v("jobs", jobs);
+    v("request", request), v("batch", batch), v("seal", seal), v("jobs", jobs), v("force", force);
   }
 };
 
-/// Reply to CANCEL and REDRIVE, an item for each job named.
+/// Reply to CANCEL, REDRIVE and DISMISS, an item for each job or worker named.
 struct Outcomes {
   static constexpr int kType = 62;
-  std::vector<JobId> jobs;
+  std::vector<JobId> jobs;  ///< empty for DISMISS
   std::vector<ItemStatus> statuses;
   void visit(auto& v) { v("jobs", jobs), v("statuses", statuses); }
 };
@@ -468,10 +587,12 @@ struct Report {
   std::uint64_t jobs_in_memory = 0;
   std::vector<QueueInfo> queues;
   std::vector<WorkerInfo> workers;
+  std::vector<KindInfo> kinds;  ///< those of which something was said
   void visit(auto& v) {
     v("broker", broker), v("epoch", epoch), v("started_at", started_at), v("now", now);
     v("storage_full", storage_full), v("producers", producers);
     v("jobs_in_memory", jobs_in_memory), v("queues", queues), v("workers", workers);
+    v("kinds", kinds);
   }
 };
 
@@ -486,9 +607,11 @@ struct JobFilter {
   Time since{};
   Time until{};
   bool ended = false;  ///< only ended jobs
+  std::string unique_key;
   void visit(auto& v) {
     v("ids", ids), v("batch", batch), v("states", states), v("queue", queue), v("kind", kind);
     v("since", since), v("until", until), v("ended", ended);
+    v("unique_key", unique_key);
   }
 };
 
@@ -523,6 +646,8 @@ struct JobInfo {
   int attempts = 0;
   int max_attempts = 0;
   int crashes = 0;
+  int crashes_max = 0;
+  std::string retry;  ///< empty: exponential from 1 s
   BatchId batch;
   JobId replay_of;
   std::string worker;
@@ -532,6 +657,10 @@ struct JobInfo {
   Time finished_at{};
   Duration timeout{};
   FinishSeq cursor;
+  Time expires_at{};
+  std::string unique_key;
+  bool unique_held = false;
+  Payload progress;  ///< the newest its runs told; SHOW only
   void visit(auto& v) {
     v("job", job), v("queue", queue), v("kind", kind), v("state", state), v("priority", priority);
     v("payload", payload), v("result", result), v("error", error), v("deliveries", deliveries);
@@ -539,6 +668,8 @@ struct JobInfo {
     v("batch", batch), v("replay_of", replay_of), v("worker", worker);
     v("enqueued_at", enqueued_at), v("run_at", run_at), v("started_at", started_at);
     v("finished_at", finished_at), v("timeout_ms", timeout), v("cursor", cursor);
+    v("crashes_max", crashes_max), v("retry", retry), v("expires_at", expires_at);
+    v("unique_key", unique_key), v("unique_held", unique_held), v("progress", progress);
   }
 };
 
@@ -600,11 +731,28 @@ struct Item {
   void visit(auto& v) { v("job", job), v("attempts", attempts), v("batch", batch); }
 };
 
-using Message =
-    std::variant<Hello, Welcome, ErrorReply, Bye, Heartbeat, ResumeWanted, Enqueue, Enqueued, Offer,
-                 Credit, Jobs, Started, Ack, Nack, Reject, Release, Settled, Resume, Resumed,
-                 Recall, Cancel, Watch, Results, Unwatch, Close, Open, Drained, Pause, Unpause,
-                 QueueInfo, Redrive, Replay, Outcomes, Stats, Report, List, Page, Show, Item>;
+/// Copies the database, while it is in use, to a new file on the broker's machine. Refused from
+/// afar unless the broker was given a folder for it. Answered by BACKED_UP.
+struct Backup {
+  static constexpr int kType = 76;
+  std::string path;  ///< absolute; with a folder of the broker's: a file name in it
+  void visit(auto& v) { v("path", path); }
+};
+
+struct BackedUp {
+  static constexpr int kType = 77;
+  std::string path;
+  std::uint64_t bytes = 0;
+  std::uint64_t jobs = 0;
+  void visit(auto& v) { v("path", path), v("bytes", bytes), v("jobs", jobs); }
+};
+
+using Message = std::variant<Hello, Welcome, ErrorReply, Bye, Heartbeat, ResumeWanted, Enqueue,
+                             Enqueued, Offer, Credit, Jobs, Started, Ack, Nack, Reject, Release,
+                             Settled, Resume, Resumed, Recall, Cancel, Watch, Results, Unwatch,
+                             Close, Open, Drained, Pause, Unpause, QueueInfo, Redrive, Replay,
+                             Outcomes, Stats, Report, List, Page, Show, Item, Output, Await,
+                             WatchOutput, OutputRows, KindSet, KindInfo, Dismiss, Backup, BackedUp>;
 
 /// One frame: `[version, type, correlation, body]`. A reply echoes the correlation of its request;
 /// 0 marks a message nobody asked for.

@@ -56,6 +56,9 @@ struct Assign {
 
   Status operator()(std::string* target) const { return *target = text, Status{}; }
   Status operator()(std::int64_t* target) const { return assign_integer(*target, text); }
+  Status operator()(std::optional<std::int64_t>* target) const {
+    return assign_integer(target->emplace(), text);
+  }
   Status operator()(std::uint64_t* target) const { return assign_integer(*target, text); }
   Status operator()(std::vector<std::string>* target) const {
     return *target = split_list(text), Status{};
@@ -96,6 +99,7 @@ struct Describe {
 
   void operator()(const std::string* v) { type = "TEXT", standard = *v; }
   void operator()(const std::int64_t* v) { type = "N", standard = fmt::format("{}", *v); }
+  void operator()(const std::optional<std::int64_t>*) { type = "N"; }
   void operator()(const std::uint64_t* v) { type = "N", standard = fmt::format("{}", *v); }
   void operator()(const bool*) {}
   void operator()(const Duration* v) {

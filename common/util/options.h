@@ -39,8 +39,9 @@ class OptionParser {
   struct Limit {
     std::uint64_t* value = nullptr;
   };
-  using Target = std::variant<std::string*, std::int64_t*, std::uint64_t*, bool*, Duration*, Time*,
-                              ByteSize*, std::vector<std::string>*, Limit>;
+  using Target =
+      std::variant<std::string*, std::int64_t*, std::optional<std::int64_t>*, std::uint64_t*, bool*,
+                   Duration*, Time*, ByteSize*, std::vector<std::string>*, Limit>;
 
   OptionParser(std::string program, std::string description);
   ~OptionParser();

@@ -10,6 +10,7 @@
 
 #include "common/limits.h"
 #include "producer/context.h"
+#include "producer/job_options.h"
 
 namespace millrace::producer {
 
@@ -17,11 +18,7 @@ struct EnqueueOptions {
   std::string kind;
   std::optional<std::string> payload;  ///< JSON text, `-` for lines from stdin; none: null
   std::string queue = kQueueDefault;
-  std::int64_t priority = kPriorityDefault;
-  Duration delay{};
-  Time at{};
-  std::int64_t max_attempts = kMaxAttemptsDefault;
-  Duration timeout{};
+  JobOptions job;
   bool wait = false;
 };
 [[nodiscard]] int run_enqueue(Context& context, const EnqueueOptions& options);
@@ -31,7 +28,8 @@ struct UrlsOptions {
   std::string queue = kQueueDefault;
   Duration timeout{10'000};
   std::string method = "GET";
-  std::int64_t max_attempts = kMaxAttemptsDefault;
+  std::optional<std::int64_t> max_attempts;
+  std::string retry;
   std::int64_t redirects = 5;
   bool strict = false;
 };
@@ -60,6 +58,7 @@ struct SelectOptions {
   std::vector<std::string> states;
   std::string queue;
   std::string kind;
+  std::string unique_key;
   Time since{};
   Time until{};
 };
@@ -68,6 +67,8 @@ struct ReplayOptions {
   SelectOptions select;
   bool dry_run = false;
   bool wait = false;
+  bool verify = false;
+  bool force = false;
 };
 [[nodiscard]] int run_replay(Context& context, const ReplayOptions& options);
 
@@ -81,13 +82,21 @@ struct QueueOptions {
 [[nodiscard]] int run_queue_show(Context& context, const QueueOptions& options);
 [[nodiscard]] int run_queue_pause(Context& context, const QueueOptions& options);
 [[nodiscard]] int run_queue_resume(Context& context, const QueueOptions& options);
-[[nodiscard]] int run_queue_purge(Context& context, const QueueOptions& options);
+
+struct PurgeOptions {
+  std::string queue;
+  std::string kind;
+  std::vector<std::string> states;
+  bool dry_run = false;
+};
+[[nodiscard]] int run_queue_purge(Context& context, const PurgeOptions& options);
 
 struct JobListOptions {
   SelectOptions select;
   std::uint64_t limit = 50;
 };
 struct JobActOptions {
+  std::vector<std::string> ids;  ///< besides those of `select`
   SelectOptions select;
   bool dry_run = false;
 };
@@ -96,9 +105,50 @@ struct JobActOptions {
 [[nodiscard]] int run_job_cancel(Context& context, const JobActOptions& options);
 [[nodiscard]] int run_job_redrive(Context& context, const JobActOptions& options);
 
+[[nodiscard]] int run_job_wait(Context& context, const std::vector<std::string>& ids);
+
+struct JobOutputOptions {
+  std::string id;
+  std::uint64_t from = 0;
+  bool follow = false;
+  std::vector<std::string> types;  ///< none: all
+};
+[[nodiscard]] int run_job_output(Context& context, const JobOutputOptions& options);
+[[nodiscard]] int run_job_logs(Context& context, const JobOutputOptions& options);
+
+struct BatchActOptions {
+  std::string id;
+  bool dry_run = false;
+};
 [[nodiscard]] int run_batch_ls(Context& context, std::uint64_t limit);
 [[nodiscard]] int run_batch_show(Context& context, const std::string& id);
+[[nodiscard]] int run_batch_cancel(Context& context, const BatchActOptions& options);
+[[nodiscard]] int run_batch_redrive(Context& context, const BatchActOptions& options);
+
+struct WorkerStopOptions {
+  std::vector<std::string> workers;  ///< ids or names
+  std::string queue;
+  bool all = false;
+  bool dry_run = false;
+};
 [[nodiscard]] int run_worker_ls(Context& context);
+[[nodiscard]] int run_worker_show(Context& context, const std::string& worker);
+[[nodiscard]] int run_worker_stop(Context& context, const WorkerStopOptions& options);
+
+struct KindSetOptions {
+  std::string kind;
+  std::optional<std::int64_t> max_attempts;
+  std::optional<std::int64_t> crashes_max;
+  Duration timeout{};
+  std::string retry;
+  bool replayable = false;
+  bool not_replayable = false;
+};
+[[nodiscard]] int run_kind_ls(Context& context);
+[[nodiscard]] int run_kind_set(Context& context, const KindSetOptions& options);
+[[nodiscard]] int run_kind_reset(Context& context, const std::string& kind);
+
+[[nodiscard]] int run_backup(Context& context, const std::string& file);
 [[nodiscard]] int run_status(Context& context);
 
 }  // namespace millrace::producer

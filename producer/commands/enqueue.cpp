@@ -15,25 +15,7 @@ constexpr std::size_t kLineBytesMax = kFrameBytesMax;
 
 Status check_options(const EnqueueOptions& options) {
   if (Status good = check_kind(options.kind); !good) return good;
-  if (Status good = check_queue(options.queue); !good) return good;
-  if (Status good = check_range("--priority", options.priority, kPriorityMin, kPriorityMax); !good)
-    return good;
-  if (Status good = check_range("--max-attempts", options.max_attempts, 1, kMaxAttemptsMax); !good)
-    return good;
-  if (options.delay != Duration{} && options.at != Time{})
-    return fail(ErrorCode::usage, "--delay and --at exclude each other");
-  return {};
-}
-
-protocol::NewJob make_job(const EnqueueOptions& options) {
-  return {.kind = options.kind,
-          .payload = {},
-          .priority = static_cast<int>(options.priority),
-          .max_attempts = static_cast<int>(options.max_attempts),
-          .delay = options.delay,
-          .run_at = options.at,
-          .timeout = options.timeout,
-          .unique_key = {}};
+  return check_queue(options.queue);
 }
 
 Status check_payload(std::string_view text, std::size_t bytes_max) {
@@ -121,17 +103,36 @@ class EnqueueEvents : public ResultPrinter {
  private:
   void print(const Acknowledged& request) {
     Output& output = context_.output();
-    if (!output.is_table()) {
-      output.row(JsonObject()
-                     .number("batch", request.batch.value)
-                     .raw("ids", json_id_range(request.first, request.count))
-                     .take());
-    } else if (request.count == 1) {
-      output.line(fmt::format("job {} (batch {})", request.first.value, request.batch.value));
-    } else {
-      output.line(fmt::format("jobs {} to {} (batch {})", request.first.value,
-                              request.first.value + request.count - 1, request.batch.value));
-    }
+    if (output.is_table()) return print_table(request);
+    output.row(JsonObject()
+                   .number("batch", request.batch.value)
+                   .raw("ids", request.ids.empty() ? json_id_range(request.first, request.count)
+                                                   : json_ids(request.ids))
+                   .take());
+  }
+
+  /// New jobs that follow each other share a line.
+  void print_table(const Acknowledged& request) {
+    Output& output = context_.output();
+    JobId first;
+    std::uint64_t count = 0;
+    const auto print_new = [&] {
+      if (count == 1)
+        output.line(fmt::format("job {} (batch {})", first.value, request.batch.value));
+      else if (count > 1)
+        output.line(fmt::format("jobs {} to {} (batch {})", first.value, first.value + count - 1,
+                                request.batch.value));
+      count = 0;
+    };
+    request.for_each([&](JobId job, bool existing) {
+      if (existing) {
+        print_new();
+        output.line(fmt::format("job {} holds the key already", job.value));
+      } else if (count++ == 0) {
+        first = job;
+      }
+    });
+    print_new();
   }
 
   bool wait_;
@@ -153,8 +154,10 @@ int enqueue_all(Context& context, Client& client, JobSource& source,
     return events.code();
   }
   const Duration elapsed = read_clocks().mono - started_at;
-  if (run.enqueued() > 1)
-    context.note(fmt::format("{} enqueued · {} · {}", format_count(run.enqueued(), "job"),
+  const std::string before =
+      run.existing() == 0 ? "" : fmt::format(" · {} there before", format_count(run.existing()));
+  if (run.enqueued() + run.existing() > 1)
+    context.note(fmt::format("{} enqueued{} · {} · {}", format_count(run.enqueued(), "job"), before,
                              format_elapsed(elapsed), format_rate(run.enqueued(), elapsed)));
   return kExitOk;
 }
@@ -163,6 +166,8 @@ int enqueue_all(Context& context, Client& client, JobSource& source,
 
 int run_enqueue(Context& context, const EnqueueOptions& options) {
   if (const Status good = check_options(options); !good) return context.give_up(good.error());
+  const auto job = make_job(options.kind, options.job);
+  if (!job) return context.give_up(job.error());
   const bool from_stdin = options.payload == "-";
   // JSON text by convention: a handler that expects nothing gets `null`.
   const std::string payload = options.payload.value_or("null");
@@ -175,10 +180,10 @@ int run_enqueue(Context& context, const EnqueueOptions& options) {
   if (!from_stdin) {
     if (const Status good = check_payload(payload, bytes_max); !good)
       return context.give_up(good.error());
-    OneJob one(make_job(options), payload);
+    OneJob one(*job, payload);
     return enqueue_all(context, **client, one, options);
   }
-  JobLines lines(context, make_job(options), bytes_max);
+  JobLines lines(context, *job, bytes_max);
   if (const Status good = lines.open(); !good) return context.give_up(good.error());
   const int code = enqueue_all(context, **client, lines, options);
   if (!lines.failure()) return context.give_up(lines.failure().error());

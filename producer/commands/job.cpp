@@ -2,13 +2,13 @@
 
 #include <algorithm>
 
+#include "common/retry.h"
 #include "common/util/parse.h"
 #include "producer/commands/commands.h"
 #include "producer/commands/support.h"
 #include "producer/json_text.h"
 
 namespace millrace::producer {
-namespace {
 
 std::string time_or_dash(Time time) { return time == Time{} ? "-" : format_time(time); }
 
@@ -28,6 +28,8 @@ void print_jobs(Context& context, const std::vector<protocol::JobInfo>& jobs) {
   table.print(output);
 }
 
+namespace {
+
 void print_job(Context& context, const protocol::Item& item) {
   const protocol::JobInfo& job = item.job.front();
   Output& output = context.output();
@@ -43,13 +45,20 @@ void print_job(Context& context, const protocol::Item& item) {
   if (job.replay_of) line("replay of", fmt::format("{}", job.replay_of.value));
   line("attempts", fmt::format("{} of {}", job.attempts, job.max_attempts));
   line("deliveries", fmt::format("{}", job.deliveries));
-  line("crashes", fmt::format("{}", job.crashes));
+  line("crashes", job.crashes_max == 0 ? fmt::format("{}", job.crashes)
+                                       : fmt::format("{} of {}", job.crashes, job.crashes_max));
+  line("retry", job.retry.empty() ? format_retry({}) : job.retry);
   if (job.timeout.count() > 0) line("timeout", format_duration(job.timeout));
+  if (!job.unique_key.empty())
+    line("unique key", fmt::format("{}{}", job.unique_key,
+                                   job.unique_held ? "" : " (given back, or for a time)"));
   line("worker", job.worker);
   line("enqueued", time_or_dash(job.enqueued_at));
   if (job.run_at != Time{}) line("run at", time_or_dash(job.run_at));
+  if (job.expires_at != Time{}) line("expires", time_or_dash(job.expires_at));
   if (job.started_at != Time{}) line("started", time_or_dash(job.started_at));
   if (job.finished_at != Time{}) line("finished", time_or_dash(job.finished_at));
+  line("progress", progress_text(job.progress));
   line("payload", payload_text(job.payload));
   line("result", payload_text(job.result));
   line("error", job.error);
@@ -67,78 +76,6 @@ std::string job_with_history(const protocol::Item& item) {
   json.insert(json.size() - 1, history + "]");
   return json;
 }
-
-/// Carries out CANCEL or REDRIVE on what `select` names; the filter form also takes the states in
-/// which the request has any use.
-template <class Request>
-class JobAction {
- public:
-  JobAction(Context& context, std::string_view verb, std::vector<JobState> states)
-      : context_(context), verb_(verb), states_(std::move(states)) {}
-
-  int run(const JobActOptions& options) {
-    if (!selects(options.select))
-      return context_.give_up({ErrorCode::usage, "name job ids, or a filter such as --queue", {}});
-    auto filter = make_filter(options.select);
-    if (!filter) return context_.give_up(filter.error());
-    const auto client = context_.connect();
-    if (!client) return context_.give_up(client.error());
-    SelectOptions rest = options.select;
-    rest.ids.clear();
-    // Ids alone are acted upon as they are, so that one that does not exist is reported.
-    const bool by_ids = !filter->ids.empty() && !selects(rest) && !options.dry_run;
-    if (filter->states.empty() && filter->ids.empty()) filter->states = states_;
-    const Status done =
-        by_ids ? act(**client, filter->ids)
-               : for_each_page(**client, *filter,
-                               [&](const std::vector<protocol::JobInfo>& jobs, bool) -> Status {
-                                 if (options.dry_run) return print_jobs(context_, jobs), Status{};
-                                 std::vector<JobId> ids;
-                                 ids.reserve(jobs.size());
-                                 for (const auto& job : jobs) ids.push_back(job.job);
-                                 return act(**client, ids);
-                               });
-    if (!done) return context_.give_up(done.error());
-    context_.output().finish();
-    if (options.dry_run) return kExitOk;
-    context_.note(fmt::format("{} {}", format_count(succeeded_, "job"), verb_));
-    return by_ids && refused_ > 0 ? kExitSomeFailed : kExitOk;
-  }
-
- private:
-  Status act(Client& client, const std::vector<JobId>& ids) {
-    for (std::size_t begin = 0; begin < ids.size(); begin += kFilterPageJobs) {
-      const std::size_t end = std::min(begin + kFilterPageJobs, ids.size());
-      Request request;
-      request.jobs.assign(ids.begin() + static_cast<std::ptrdiff_t>(begin),
-                          ids.begin() + static_cast<std::ptrdiff_t>(end));
-      const auto outcomes = client.call<protocol::Outcomes>(request);
-      if (!outcomes) return tl::make_unexpected(outcomes.error());
-      for (std::size_t i = 0; i < std::min(outcomes->jobs.size(), outcomes->statuses.size()); ++i)
-        report(outcomes->jobs[i], outcomes->statuses[i]);
-    }
-    return {};
-  }
-
-  void report(JobId job, protocol::ItemStatus status) {
-    const bool good =
-        status == protocol::ItemStatus::ok || status == protocol::ItemStatus::duplicate;
-    ++(good ? succeeded_ : refused_);
-    if (!context_.output().is_table())
-      context_.output().row(
-          JsonObject().number("job", job.value).text("status", to_string(status)).take());
-    if (status == protocol::ItemStatus::not_found)
-      context_.error(fmt::format("there is no job {}", job.value));
-    else if (!good)
-      context_.error(fmt::format("job {} is not {}: {}", job.value, verb_, to_string(status)));
-  }
-
-  Context& context_;
-  std::string_view verb_;
-  std::vector<JobState> states_;
-  std::uint64_t succeeded_ = 0;
-  std::uint64_t refused_ = 0;
-};
 
 }  // namespace
 
@@ -177,18 +114,6 @@ int run_job_show(Context& context, const std::string& text) {
     context.output().row(job_with_history(*item));
   context.output().finish();
   return kExitOk;
-}
-
-int run_job_cancel(Context& context, const JobActOptions& options) {
-  JobAction<protocol::Cancel> action(
-      context, "cancelled",
-      {JobState::blocked, JobState::scheduled, JobState::ready, JobState::leased});
-  return action.run(options);
-}
-
-int run_job_redrive(Context& context, const JobActOptions& options) {
-  JobAction<protocol::Redrive> action(context, "redriven", {JobState::dead});
-  return action.run(options);
 }
 
 }  // namespace millrace::producer

@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "producer/commands/commands.h"
 #include "producer/commands/support.h"
 #include "producer/json_text.h"
@@ -134,34 +132,6 @@ int run_queue_show(Context& context, const QueueOptions& options) {
         {ErrorCode::not_found, fmt::format("there is no queue `{}`", options.queue), {}});
   print_queues(context, stats->queues);
   context.output().finish();
-  return kExitOk;
-}
-
-int run_queue_purge(Context& context, const QueueOptions& options) {
-  if (Status good = check_queue(options.queue); !good) return context.give_up(good.error());
-  const auto client = context.connect();
-  if (!client) return context.give_up(client.error());
-  protocol::JobFilter waiting;
-  waiting.states = {JobState::blocked, JobState::scheduled, JobState::ready};
-  waiting.queue = options.queue;
-  std::uint64_t cancelled = 0;
-  const Status done = for_each_page(
-      **client, waiting, [&](const std::vector<protocol::JobInfo>& jobs, bool) -> Status {
-        protocol::Cancel request;
-        for (const protocol::JobInfo& job : jobs) request.jobs.push_back(job.job);
-        const auto outcomes = (*client)->call<protocol::Outcomes>(request);
-        if (!outcomes) return tl::make_unexpected(outcomes.error());
-        cancelled += static_cast<std::uint64_t>(std::count(
-            outcomes->statuses.begin(), outcomes->statuses.end(), protocol::ItemStatus::ok));
-        return {};
-      });
-  if (!done) return context.give_up(done.error());
-  if (!context.output().is_table())
-    context.output().row(
-        JsonObject().text("queue", options.queue).number("cancelled", cancelled).take());
-  context.output().finish();
-  context.note(fmt::format("{} of queue `{}` cancelled", format_count(cancelled, "waiting job"),
-                           options.queue));
   return kExitOk;
 }
 

@@ -1,9 +1,10 @@
 #include <fmt/format.h>
 
-#include "common/util/random.h"
 #include "producer/commands/commands.h"
+#include "producer/commands/replay_verify.h"
 #include "producer/commands/support.h"
 #include "producer/json_text.h"
+#include "producer/replay_run.h"
 
 namespace millrace::producer {
 namespace {
@@ -11,8 +12,8 @@ namespace {
 Result<protocol::JobFilter> make_ended_filter(const SelectOptions& options) {
   if (!selects(options))
     return fail(ErrorCode::usage,
-                "say which jobs: at least one of --id --batch --state --kind --queue --since "
-                "--until");
+                "say which jobs: at least one of --id --batch --state --kind --queue --unique-key "
+                "--since --until");
   auto filter = make_filter(options);
   if (!filter) return filter;
   for (const JobState state : filter->states)
@@ -51,36 +52,12 @@ void print_replayed(Context& context, const protocol::Enqueued& reply) {
         fmt::format("job {} replays {}", reply.first.value + i, reply.replay_of[i].value));
 }
 
-/// The pages of one replay, as one batch that the last page seals.
-class Replayer {
- public:
-  Replayer(Context& context, Client& client, bool quiet)
-      : context_(context), client_(client), quiet_(quiet), prefix_(random_u64()) {}
-
-  Status replay(const std::vector<protocol::JobInfo>& jobs, bool last) {
-    protocol::Replay request{
-        .request = {prefix_, ++counter_}, .batch = batch_, .seal = last, .jobs = {}};
-    for (const protocol::JobInfo& job : jobs) request.jobs.push_back(job.job);
-    const auto reply = client_.call<protocol::Enqueued>(request);
-    if (!reply) return tl::make_unexpected(reply.error());
-    if (!batch_) batch_ = reply->batch;
-    count_ += reply->count;
-    if (!quiet_) print_replayed(context_, *reply);
-    return {};
-  }
-
-  [[nodiscard]] BatchId batch() const { return batch_; }
-  [[nodiscard]] std::uint64_t count() const { return count_; }
-
- private:
-  Context& context_;
-  Client& client_;
-  bool quiet_;
-  std::uint64_t prefix_;
-  std::uint64_t counter_ = 0;
-  BatchId batch_;
-  std::uint64_t count_ = 0;
-};
+std::vector<JobId> ids_of(const std::vector<protocol::JobInfo>& jobs) {
+  std::vector<JobId> ids;
+  ids.reserve(jobs.size());
+  for (const protocol::JobInfo& job : jobs) ids.push_back(job.job);
+  return ids;
+}
 
 int watch_replayed(Context& context, Client& client, BatchId batch) {
   ResultPrinter printer(context);
@@ -104,13 +81,17 @@ int run_replay(Context& context, const ReplayOptions& options) {
   if (!filter) return context.give_up(filter.error());
   const auto client = context.connect();
   if (!client) return context.give_up(client.error());
-  Replayer replayer(context, **client, options.wait);
+  const bool quiet = options.wait || options.verify;
+  ReplayRun replayer(**client, options.force);
   std::uint64_t matched = 0;
   const Status done = for_each_page(
       **client, *filter, [&](const std::vector<protocol::JobInfo>& jobs, bool last) -> Status {
         matched += jobs.size();
         if (options.dry_run) return print_dry(context, jobs), Status{};
-        return replayer.replay(jobs, last);
+        const auto reply = replayer.replay(ids_of(jobs), last);
+        if (!reply) return tl::make_unexpected(reply.error());
+        if (!quiet) print_replayed(context, *reply);
+        return context.output().failure();
       });
   if (!done) {
     const int code = context.give_up(done.error());
@@ -125,6 +106,7 @@ int run_replay(Context& context, const ReplayOptions& options) {
                               : fmt::format("{} would be replayed", format_count(matched, "job")));
     return kExitOk;
   }
+  if (options.verify) return verify_replayed(context, **client, replayer.batch(), replayer.count());
   if (options.wait) return watch_replayed(context, **client, replayer.batch());
   context.output().finish();
   context.note(fmt::format("{} replayed as batch {}; watch with: {}",

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "common/util/parse.h"
 #include "producer/commands/commands.h"
 #include "producer/commands/support.h"
 #include "producer/json_text.h"
@@ -19,6 +18,14 @@ std::string format_age(Duration age) {
   return fmt::format("{}d {}h", seconds / 86400, seconds / 3600 % 24);
 }
 
+}  // namespace
+
+Result<protocol::Report> ask_report(Context& context) {
+  const auto client = context.connect();
+  if (!client) return tl::make_unexpected(client.error());
+  return (*client)->call<protocol::Report>(protocol::Stats{});
+}
+
 void print_workers(Context& context, const protocol::Report& report) {
   Table table(
       {">WORKER", "NAME", "HOST", ">PID", "QUEUES", "SLOTS", ">LEASES", "UNTIL", ">UP", ">SEEN"});
@@ -33,71 +40,6 @@ void print_workers(Context& context, const protocol::Report& report) {
                format_age(report.now - worker.seen_at) + " ago"});
   }
   table.print(context.output());
-}
-
-void print_batches(Context& context, const std::vector<protocol::BatchInfo>& batches) {
-  Output& output = context.output();
-  if (!output.is_table()) {
-    for (const protocol::BatchInfo& batch : batches) output.row(to_json(batch));
-    output.finish();
-    return;
-  }
-  Table table({">BATCH", "SEALED", ">TOTAL", ">OPEN", ">DONE", ">DEAD", ">CANCELLED", "CREATED"});
-  for (const protocol::BatchInfo& batch : batches)
-    table.add({fmt::format("{}", batch.batch.value), batch.sealed ? "yes" : "no",
-               format_count(batch.total), format_count(batch.open), format_count(batch.done),
-               format_count(batch.dead), format_count(batch.cancelled),
-               format_time(batch.created_at)});
-  table.print(output);
-  output.finish();
-}
-
-Result<protocol::Report> ask_report(Context& context) {
-  const auto client = context.connect();
-  if (!client) return tl::make_unexpected(client.error());
-  return (*client)->call<protocol::Report>(protocol::Stats{});
-}
-
-}  // namespace
-
-int run_batch_ls(Context& context, std::uint64_t limit) {
-  const auto client = context.connect();
-  if (!client) return context.give_up(client.error());
-  const auto page = (*client)->call<protocol::Page>(
-      protocol::List{.what = protocol::ListWhat::batches,
-                     .filter = {},
-                     .limit = std::min<std::uint64_t>(limit, kPageRowsMax),
-                     .newest_first = true});
-  if (!page) return context.give_up(page.error());
-  print_batches(context, page->batches);
-  return kExitOk;
-}
-
-int run_batch_show(Context& context, const std::string& text) {
-  const auto id = parse_id("batch", text);
-  if (!id) return context.give_up(id.error());
-  const auto client = context.connect();
-  if (!client) return context.give_up(client.error());
-  const auto item =
-      (*client)->call<protocol::Item>(protocol::Show{.job = {}, .batch = BatchId{*id}});
-  if (!item) return context.give_up(item.error());
-  if (item->batch.empty())
-    return context.give_up({ErrorCode::not_found, fmt::format("there is no batch {}", *id), {}});
-  print_batches(context, item->batch);
-  return kExitOk;
-}
-
-int run_worker_ls(Context& context) {
-  const auto report = ask_report(context);
-  if (!report) return context.give_up(report.error());
-  if (context.output().is_table()) {
-    print_workers(context, *report);
-  } else {
-    for (const protocol::WorkerInfo& worker : report->workers)
-      context.output().row(to_json(worker));
-  }
-  context.output().finish();
-  return kExitOk;
 }
 
 int run_status(Context& context) {

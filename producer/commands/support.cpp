@@ -21,13 +21,6 @@ Status check_name(std::string_view what, std::string_view name) {
 Status check_queue(std::string_view queue) { return check_name("queue", queue); }
 Status check_kind(std::string_view kind) { return check_name("kind", kind); }
 
-Status check_range(std::string_view option, std::int64_t value, std::int64_t low,
-                   std::int64_t high) {
-  if (value >= low && value <= high) return {};
-  return fail(ErrorCode::usage,
-              fmt::format("{} is {}: it must be from {} to {}", option, value, low, high));
-}
-
 Result<std::uint64_t> parse_id(std::string_view what, std::string_view text) {
   std::int64_t value = 0;
   const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -39,20 +32,28 @@ Result<std::uint64_t> parse_id(std::string_view what, std::string_view text) {
 
 bool selects(const SelectOptions& options) {
   return !options.ids.empty() || options.batch != 0 || !options.states.empty() ||
-         !options.queue.empty() || !options.kind.empty() || options.since != Time{} ||
-         options.until != Time{};
+         !options.queue.empty() || !options.kind.empty() || !options.unique_key.empty() ||
+         options.since != Time{} || options.until != Time{};
+}
+
+Result<std::vector<JobId>> parse_job_ids(const std::vector<std::string>& texts) {
+  if (texts.size() > kArrayItemsMax)
+    return fail(ErrorCode::usage, fmt::format("{} ids at once are over the limit of {}",
+                                              texts.size(), kArrayItemsMax));
+  std::vector<JobId> ids;
+  for (const std::string& text : texts) {
+    const auto id = parse_id("job", text);
+    if (!id) return tl::make_unexpected(id.error());
+    ids.emplace_back(*id);
+  }
+  return ids;
 }
 
 Result<protocol::JobFilter> make_filter(const SelectOptions& options) {
   protocol::JobFilter filter;
-  if (options.ids.size() > kArrayItemsMax)
-    return fail(ErrorCode::usage, fmt::format("{} ids at once are over the limit of {}",
-                                              options.ids.size(), kArrayItemsMax));
-  for (const std::string& text : options.ids) {
-    const auto id = parse_id("job", text);
-    if (!id) return tl::make_unexpected(id.error());
-    filter.ids.emplace_back(*id);
-  }
+  auto ids = parse_job_ids(options.ids);
+  if (!ids) return tl::make_unexpected(ids.error());
+  filter.ids = std::move(*ids);
   for (const std::string& word : options.states) {
     if (!parse(word, filter.states.emplace_back()))
       return fail(
@@ -67,6 +68,7 @@ Result<protocol::JobFilter> make_filter(const SelectOptions& options) {
   filter.batch = BatchId{options.batch};
   filter.queue = options.queue;
   filter.kind = options.kind;
+  filter.unique_key = options.unique_key;
   filter.since = options.since;
   filter.until = options.until;
   return filter;
@@ -92,10 +94,6 @@ Status for_each_page(
   return tl::make_unexpected(page.error());
 }
 
-std::string_view error_word(std::string_view error) {
-  return error.substr(0, error.find_first_of(" :\n"));
-}
-
 ResultPrinter::ResultPrinter(Context& context)
     : context_(context), started_at_(read_clocks().mono) {}
 
@@ -113,13 +111,24 @@ void ResultPrinter::result(const protocol::ResultRow& row) {
                                      row.kind, printable(text)));
 }
 
+void ResultPrinter::missing(JobId job, const Error& error) {
+  ++missing_;
+  context_.progress().clear();
+  context_.error(fmt::format("job {}: {}", job.value, error.message));
+}
+
 Status ResultPrinter::turned() {
   context_.output().flush();
-  if (run_ != nullptr && run_->watched())
-    context_.progress().draw({.done = run_->watched()->total() - run_->watched()->open(),
-                              .total = run_->watched()->total(),
-                              .failed = failed_,
-                              .elapsed = read_clocks().mono - started_at_});
+  ProgressState state{.done = 0,
+                      .total = 0,
+                      .failed = failed_ + missing_,
+                      .elapsed = read_clocks().mono - started_at_};
+  if (run_ != nullptr) {
+    const auto& watched = run_->watched();
+    state.total = (watched ? watched->total() : 0) + run_->awaited().total();
+    state.done = state.total - (watched ? watched->open() : 0) - run_->awaited().open();
+  }
+  if (state.total > 0) context_.progress().draw(state);
   return context_.output().failure();
 }
 

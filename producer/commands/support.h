@@ -16,13 +16,14 @@ namespace millrace::producer {
 /// Errors of all below: usage, with the value.
 [[nodiscard]] Status check_queue(std::string_view queue);
 [[nodiscard]] Status check_kind(std::string_view kind);
-[[nodiscard]] Status check_range(std::string_view option, std::int64_t value, std::int64_t low,
-                                 std::int64_t high);
 [[nodiscard]] Result<std::uint64_t> parse_id(std::string_view what, std::string_view text);
 
 /// True when `options` names anything at all.
 [[nodiscard]] bool selects(const SelectOptions& options);
 [[nodiscard]] Result<protocol::JobFilter> make_filter(const SelectOptions& options);
+
+/// The ids of jobs as people write them. Errors: usage.
+[[nodiscard]] Result<std::vector<JobId>> parse_job_ids(const std::vector<std::string>& texts);
 
 /// Walks over the jobs that exist now and match, oldest first, in pages of at most kFilterPageJobs.
 /// `last` tells whether a further page follows. Jobs made while it walks are left out.
@@ -30,6 +31,11 @@ namespace millrace::producer {
     Client& client, const protocol::JobFilter& filter,
     const std::function<Status(const std::vector<protocol::JobInfo>& jobs, bool last)>& visit);
 
+/// Rows of `job ls`.
+void print_jobs(Context& context, const std::vector<protocol::JobInfo>& jobs);
+[[nodiscard]] std::string time_or_dash(Time time);
+void print_workers(Context& context, const protocol::Report& report);
+[[nodiscard]] Result<protocol::Report> ask_report(Context& context);
 void print_queues(Context& context, const std::vector<protocol::QueueInfo>& queues);
 
 /// Prints the rows of a batch's results, counts them, and keeps the progress bar going.
@@ -37,13 +43,14 @@ class ResultPrinter : public BatchEvents {
  public:
   explicit ResultPrinter(Context& context);
   void result(const protocol::ResultRow& row) override;
+  void missing(JobId job, const Error& error) override;
   [[nodiscard]] Status turned() override;
 
   void follow(const BatchRun* run) { run_ = run; }
   /// `12 jobs · 10 done · 2 dead · 3.4 s · 3.5/s`, on stderr.
   void sum_up();
-  /// 0, or 1 when some job ended without success.
-  [[nodiscard]] int code() const { return failed_ == 0 ? kExitOk : kExitSomeFailed; }
+  /// 0, or 1 when some job ended without success, or is not there.
+  [[nodiscard]] int code() const { return failed_ + missing_ == 0 ? kExitOk : kExitSomeFailed; }
 
  protected:
   Context& context_;
@@ -53,10 +60,8 @@ class ResultPrinter : public BatchEvents {
   Instant started_at_;
   std::uint64_t rows_ = 0;
   std::uint64_t failed_ = 0;
+  std::uint64_t missing_ = 0;
   std::array<std::uint64_t, kJobStateCount> by_state_{};
 };
-
-/// The first word of an error text: `refused` of `refused: connection refused`.
-[[nodiscard]] std::string_view error_word(std::string_view error);
 
 }  // namespace millrace::producer

@@ -9,6 +9,7 @@
 #include "producer/commands/support.h"
 #include "producer/json_text.h"
 #include "producer/line_reader.h"
+#include "producer/replay_run.h"
 #include "producer/url_list.h"
 
 namespace millrace::producer {
@@ -21,8 +22,9 @@ constexpr std::int64_t kRedirectsMax = 100;
 
 Status check_options(const UrlsOptions& options) {
   if (Status good = check_queue(options.queue); !good) return good;
-  if (Status good = check_range("--max-attempts", options.max_attempts, 1, kMaxAttemptsMax); !good)
-    return good;
+  if (const auto good = check_count("--max-attempts", options.max_attempts); !good)
+    return tl::make_unexpected(good.error());
+  if (Status good = check_retry(options.retry); !good) return good;
   if (Status good = check_range("--redirects", options.redirects, 0, kRedirectsMax); !good)
     return good;
   if (options.timeout <= Duration{})
@@ -86,7 +88,8 @@ class UrlLines : public JobSource {
     }
     ++given_;
     job.kind = "url.check";
-    job.max_attempts = static_cast<int>(options_.max_attempts);
+    job.max_attempts = static_cast<int>(options_.max_attempts.value_or(0));
+    job.retry = options_.retry;
     job.payload = Payload::text(make_payload(url, options_));
     return Next::job;
   }

@@ -101,20 +101,29 @@ std::vector<std::uint64_t> ids(const std::vector<protocol::JobInfo>& jobs) {
 }
 
 void count(WriteBatch& batch, const std::vector<JobInsert>& known) {
-  std::map<JobId, LaneId> lanes;
-  for (const JobInsert& job : known) lanes[job.id] = job.spec.lane;
-  std::map<LaneId, StateDeltas> deltas;
+  std::map<JobId, const JobInsert*> jobs;
+  for (const JobInsert& job : known) jobs[job.id] = &job;
+  std::map<LaneId, LaneDelta> deltas;
+  const auto add = [&](const JobInsert& job, JobState state, int by, std::size_t bytes) {
+    LaneDelta& delta = deltas[job.spec.lane];
+    delta.id = job.spec.lane;
+    delta.deltas.at(static_cast<std::size_t>(state)) += by;
+    if (is_final(state))
+      delta.bytes.at(static_cast<std::size_t>(state)) += by * static_cast<std::int64_t>(bytes);
+  };
   for (const JobInsert& job : batch.inserts) {
-    lanes[job.id] = job.spec.lane;
-    ++deltas[job.spec.lane].at(static_cast<std::size_t>(job.status.state));
+    jobs[job.id] = &job;
+    add(job, job.status.state, +1, job.payload.size());
     batch.last_job = std::max(batch.last_job, job.id);
   }
-  for (const JobUpdate& job : batch.updates) {
-    --deltas[lanes.at(job.id)].at(static_cast<std::size_t>(job.from_state));
-    ++deltas[lanes.at(job.id)].at(static_cast<std::size_t>(job.status.state));
-    batch.last_finish = std::max(batch.last_finish, job.status.finish_seq);
+  for (const JobUpdate& update : batch.updates) {
+    const JobInsert& job = *jobs.at(update.id);
+    add(job, update.from_state, -1, job.payload.size());
+    add(job, update.status.state, +1,
+        job.payload.size() + (update.result ? update.result->size() : 0));
+    batch.last_finish = std::max(batch.last_finish, update.status.finish_seq);
   }
-  for (const auto& [lane, changes] : deltas) batch.lane_deltas.push_back({lane, changes});
+  for (const auto& [lane, delta] : deltas) batch.lane_deltas.push_back(delta);
 }
 
 void put(Store& store, std::vector<JobInsert> jobs) {
@@ -131,6 +140,17 @@ void put(Store& store, const std::vector<JobInsert>& known, std::vector<JobUpdat
   store.commit(batch);
 }
 
+Prune prune_by_age(Time finished_before, std::size_t jobs_max) {
+  Prune prune{.finished_before = finished_before, .from = {}, .jobs_max = jobs_max};
+  prune.bytes_max = std::size_t{1} << 20;
+  for (const LaneId lane : {kLane, LaneId{2}}) {
+    LanePrune one{.lane = lane};
+    one.finished_before.fill(finished_before);
+    prune.lanes.push_back(one);
+  }
+  return prune;
+}
+
 void expect_same(const JobInsert& written, const JobRecord& read) {
   EXPECT_EQ(written.id, read.id);
   EXPECT_EQ(written.spec.lane, read.spec.lane);
@@ -142,6 +162,12 @@ void expect_same(const JobInsert& written, const JobRecord& read) {
   EXPECT_EQ(written.spec.backoff, read.spec.backoff);
   EXPECT_EQ(written.spec.absolute, read.spec.absolute);
   EXPECT_EQ(written.spec.enqueued_at, read.spec.enqueued_at);
+  EXPECT_EQ(written.spec.crashes_max, read.spec.crashes_max);
+  EXPECT_EQ(written.spec.retry, read.spec.retry);
+  EXPECT_EQ(written.spec.expires_at, read.spec.expires_at);
+  EXPECT_EQ(written.spec.unique_key, read.spec.unique_key);
+  EXPECT_EQ(written.spec.unique_scope, read.spec.unique_scope);
+  EXPECT_EQ(written.status.unique_held, read.status.unique_held);
   EXPECT_EQ(written.status.state, read.status.state);
   EXPECT_EQ(written.status.lease, read.status.lease);
   EXPECT_EQ(written.status.worker, read.status.worker);

@@ -79,6 +79,9 @@ void count(WriteBatch& batch, const std::vector<JobInsert>& known = {});
 void put(Store& store, std::vector<JobInsert> jobs);
 void put(Store& store, const std::vector<JobInsert>& known, std::vector<JobUpdate> updates);
 
+/// A step in which all ended jobs of both lanes go that ended before `finished_before`.
+[[nodiscard]] Prune prune_by_age(Time finished_before, std::size_t jobs_max = 10);
+
 /// Bytewise comparison of all there is in a record.
 void expect_same(const JobInsert& written, const JobRecord& read);
 

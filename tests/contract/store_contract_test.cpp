@@ -31,6 +31,12 @@ JobInsert full_job() {
   job.spec.timeout = Duration{1234};
   job.spec.backoff = Duration{77};
   job.spec.absolute = true;
+  job.spec.crashes_max = 5;
+  job.spec.retry = "1s,5s jitter:0";
+  job.spec.expires_at = at(kEnqueuedAt + 60'000);
+  job.spec.unique_key = "order 17";
+  job.spec.unique_scope = UniqueScope::queued;
+  job.status.unique_held = true;
   job.status.lease = LeaseId{(3ULL << 40) + 8};
   job.status.worker = WorkerId{4};
   job.status.deliveries = 6;

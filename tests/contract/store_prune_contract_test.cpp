@@ -16,10 +16,10 @@ template <class Backend>
 class StorePrune : public StoreContract<Backend> {
  protected:
   Pruned prune(std::uint64_t from = 0, std::size_t jobs_max = 10, Time requests_before = {}) {
-    return this->template load<Pruned>(Prune{.finished_before = kCutoff,
-                                             .requests_before = requests_before,
-                                             .from = JobId{from},
-                                             .jobs_max = jobs_max});
+    Prune prune = prune_by_age(kCutoff, jobs_max);
+    prune.requests_before = requests_before;
+    prune.from = JobId{from};
+    return this->template load<Pruned>(prune);
   }
   std::vector<std::uint64_t> left() { return ids(this->query().page({.filter = {}}).jobs); }
   bool has_batch(std::uint64_t id) {

@@ -155,6 +155,12 @@ void EngineHarness::finish_read(Inspect read) {
                protocol::make_error({ErrorCode::not_found, "there is no such thing", {}})});
 }
 
+void EngineHarness::finish_read(const ReadJob& read) { engine_->step(store_->job(read), now_); }
+
+void EngineHarness::finish_read(const MakeBackup& read) {
+  deliver_one({read.to, read.correlation, protocol::BackedUp{read.path, 1, disk().jobs.size()}});
+}
+
 void EngineHarness::deliver_now(std::vector<Reply> replies) {
   for (Reply& reply : replies) {
     // Only these can be true whatever becomes of the batch being gathered.

@@ -76,7 +76,7 @@ class EngineHarness {
   void forget_writes() { writes_.clear(); }
   void keep_writes(bool keep) { keep_writes_ = keep; }
   /// Throws when the rows contradict each other; see StoreAudit.
-  void audit() const { audit_.check(disk()); }
+  void audit(bool complete = true) const { audit_.check(disk(), complete); }
   [[nodiscard]] std::uint64_t loads() const { return loads_; }
 
  private:
@@ -90,6 +90,8 @@ class EngineHarness {
   void finish_reads();
   void finish_read(ReadResults read);
   void finish_read(Inspect read);
+  void finish_read(const ReadJob& read);
+  void finish_read(const MakeBackup& read);
   void take_effects();
   void deliver_now(std::vector<Reply> replies);
   void deliver(std::vector<Reply> replies);

@@ -8,13 +8,14 @@
 namespace millrace::broker {
 
 /// Looks at every transaction and at the rows they leave, and throws std::runtime_error when they
-/// contradict each other: counters and rows, leases that do not rise, a job that ends twice.
+/// contradict each other: leases that do not rise, a job that ends twice, and all that
+/// broker/store/row_check.h says about the rows.
 class StoreAudit {
  public:
   /// After each commit. Checks what can be seen from the transaction itself.
   void note(const WriteBatch& writes, const MemoryState& after);
-  /// Everything, O(rows).
-  void check(const MemoryState& disk) const;
+  /// Everything, O(rows). `complete`: retention has removed nothing.
+  void check(const MemoryState& disk, bool complete = true) const;
 
  private:
   void note_lease(JobId job, const JobStatus& status);

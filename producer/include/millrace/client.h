@@ -28,21 +28,68 @@ struct ClientConfig {
   int stop_fd = -1;
 };
 
-/// One job to enqueue. Durations are milliseconds, from 0 to kDurationMax (10 years).
-struct JobRequest {
-  std::string kind;                        ///< `[a-z0-9._-]{1,64}`
-  Payload payload = {};                    ///< at most 256 KiB unless the broker says otherwise
-  int priority = kPriorityDefault;         ///< 0 (most urgent) to 255
-  int max_attempts = kMaxAttemptsDefault;  ///< 1 to kMaxAttemptsMax (1,000,000)
-  Duration delay{};                        ///< after the enqueue; not together with `run_at`
-  Time run_at{};       ///< UTC, milliseconds since 1970; zero: as soon as can be
-  Duration timeout{};  ///< of one run; zero: none
+/// At most one job of a queue holds a key at a time.
+struct UniqueKey {
+  std::string key = {};                           ///< 1 to 128 bytes; empty: none
+  UniqueScope scope = UniqueScope::active;        ///< how long the job holds it
+  Duration ttl{};                                 ///< with the scope `ttl`: from the enqueue on
+  OnConflict on_conflict = OnConflict::existing;  ///< what becomes of the enqueue when it is held
 };
 
-/// Jobs that are on the broker's disk. `ids` are in the order of the requests.
+/// One job to enqueue. Durations are milliseconds, from 0 to kDurationMax (10 years). What is zero
+/// or empty of attempts, crashes, timeout and retry is as the job's kind says, see `kind_set`, and
+/// what that does not say is the default.
+struct JobRequest {
+  std::string kind;                 ///< `[a-z0-9._-]{1,64}`
+  Payload payload = {};             ///< at most 256 KiB unless the broker says otherwise
+  int priority = kPriorityDefault;  ///< 0 (most urgent) to 255
+  int max_attempts = 0;             ///< 1 to kMaxAttemptsMax (1,000,000); default 3
+  Duration delay{};                 ///< after the enqueue; not together with `run_at`
+  Time run_at{};                    ///< UTC, milliseconds since 1970; zero: as soon as can be
+  Duration timeout{};               ///< of one run; default none
+  /// How long it waits after a failed run: `exponential:1s cap:5m jitter:50` (that is the default),
+  /// `linear:5s`, or `1s,5s,30s`.
+  std::string retry = {};
+  int crashes_max = 0;  ///< runs whose worker was lost, 1 to 1,000,000, default 3; then it is dead
+  Duration expires_in{};  ///< a job that still waits then is `expired`; zero: never
+  Time expires_at{};      ///< the same as a time, UTC; not together with `expires_in`
+  UniqueKey unique = {};
+};
+
+/// Jobs that are on the broker's disk. `ids` are in the order of the requests; where a unique key
+/// led to a job that was there before, that job's id stands in place, which is of another batch.
+/// `batch` is none when nothing new was enqueued.
 struct EnqueuedBatch {
   BatchId batch;
   std::vector<JobId> ids;
+};
+
+/// Ended jobs that were enqueued again: `ids[i]` does anew what `replay_of[i]` did. Jobs that have
+/// not ended, or are not there, are left out; `batch` is none when all are.
+struct ReplayedBatch {
+  BatchId batch;
+  std::vector<JobId> ids;
+  std::vector<JobId> replay_of;
+};
+
+/// What a run of a job left behind before it ended.
+struct JobOutput {
+  OutputSeq cursor;  ///< where to resume after this one
+  int attempt = 1;   ///< which run, from 1
+  OutputType type = OutputType::log;
+  Payload
+      data;  ///< log: a line; progress: JSON {"done","total","text"}; chunk: as the handler made it
+  Time at{};  ///< by the worker's clock, UTC
+};
+
+/// What holds for the jobs of a kind that are enqueued from now on and do not say otherwise; zero
+/// and empty: the default.
+struct KindRules {
+  int max_attempts = 0;
+  int crashes_max = 0;
+  Duration timeout{};
+  std::string retry = {};
+  bool not_replayable = false;  ///< `replay` needs `force`
 };
 
 /// How one job ended.
@@ -59,8 +106,8 @@ struct JobResult {
 /// A connection with one broker. Belongs to one thread; every call blocks until the broker has
 /// answered, through reconnects and restarts of the broker, as long as `reconnect` allows.
 /// Errors of every call: unreachable, stopping, timeout, and what the broker refuses (bad_request,
-/// too_large, queue_closed, queue_full, storage_full, not_found, not_allowed). An error's text says
-/// what to do; `is_retryable` tells whether the same call may succeed later.
+/// too_large, queue_closed, queue_full, storage_full, unique_conflict, not_found, not_allowed). An
+/// error's text says what to do; `is_retryable` tells whether the same call may succeed later.
 class Client {
  public:
   /// Does not wait. Throws std::runtime_error when `broker` is no endpoint.
@@ -70,7 +117,9 @@ class Client {
   Client& operator=(Client&&) noexcept;
 
   /// Enqueues all as one batch, in as many messages as that takes; returns when every job is
-  /// durable. After an error some of the jobs may be enqueued.
+  /// durable. After an error some of the jobs may be enqueued. Error unique_conflict: a key is held
+  /// and the job said `reject`, or `replace` and its holder does not wait any more; nothing of that
+  /// message is enqueued.
   [[nodiscard]] Result<EnqueuedBatch> enqueue(std::vector<JobRequest> jobs,
                                               const std::string& queue = kQueueDefault);
   [[nodiscard]] Result<EnqueuedBatch> enqueue(JobRequest job,
@@ -82,6 +131,18 @@ class Client {
   [[nodiscard]] Result<FinishSeq> watch(BatchId batch, FinishSeq from,
                                         const std::function<void(const JobResult&)>& row);
 
+  /// Waits until the job has ended, without limit while the broker is there, and tells how.
+  /// `cursor` is its place in its own batch. Errors: not_found.
+  [[nodiscard]] Result<JobResult> await(JobId job);
+
+  /// Calls `row` for what the job's runs left behind after the cursor `from`, in order; with
+  /// `follow` until the job has ended, without limit. Returns the last cursor. `row` runs on this
+  /// thread, inside this call; it may not use this client. What it throws passes through.
+  /// Errors: not_found.
+  [[nodiscard]] Result<OutputSeq> output(JobId job, OutputSeq from,
+                                         const std::function<void(const JobOutput&)>& row,
+                                         bool follow = false);
+
   /// Ends the queue's current generation. Returns its number; with `wait` once it is drained.
   [[nodiscard]] Result<std::uint64_t> close(const std::string& queue, bool wait = false);
   /// The opposite: returns the generation that is open now.
@@ -90,6 +151,16 @@ class Client {
   [[nodiscard]] Status resume(const std::string& queue);
   /// Ends a job that has not ended. Errors: not_found, conflict when it has.
   [[nodiscard]] Status cancel(JobId job);
+  /// Makes a dead or cancelled job ready again, with fresh attempts. Errors: not_found; conflict
+  /// when it is neither, or when its unique key is held by another job; queue_closed.
+  [[nodiscard]] Status redrive(JobId job);
+  /// Enqueues ended jobs again as one batch of new ones, which carry no unique key. After an error
+  /// some may be enqueued. Error not_replayable: a kind forbids it and `force` is not set.
+  [[nodiscard]] Result<ReplayedBatch> replay(std::vector<JobId> jobs, bool force = false);
+
+  /// Says what holds for the jobs of a kind, above what workers say of it, until `kind_reset`.
+  [[nodiscard]] Status kind_set(const std::string& kind, const KindRules& rules);
+  [[nodiscard]] Status kind_reset(const std::string& kind);
 
  private:
   struct Connection;

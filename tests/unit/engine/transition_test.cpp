@@ -25,6 +25,7 @@ constexpr std::array<Row, kJobEventCount> kTable = {
     Row{kNo, kNo, kNo, ready, kNo, kNo, kNo, kNo},                        // give_back
     Row{cancelled, cancelled, cancelled, cancelled, kNo, kNo, kNo, kNo},  // cancel
     Row{kNo, kNo, kNo, kNo, kNo, ready, ready, kNo},                      // redrive
+    Row{expired, expired, expired, kNo, kNo, kNo, kNo, kNo},              // expire
 };
 
 class TransitionTable : public ::testing::TestWithParam<int> {};
