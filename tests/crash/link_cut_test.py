@@ -23,8 +23,8 @@ from millrace_testing import now, wait_for  # noqa: E402
 
 SKIPPED = 77
 NEAR, FAR = "10.91.0.1", "10.91.0.2"
-# How soon after the healing a job at the far worker has run: what TCP waits before it tries again
-# grows with the length of the cut.
+# How soon after the healing a job at the far worker has run and the producer has printed a result:
+# what TCP waits before it tries again grows with the length of the cut.
 BACK_SECONDS = 6.0
 FEED_EVERY = 0.1
 FEED_LINES = 20
@@ -165,15 +165,20 @@ class LinkCut(millrace_testing.Case):
     def comes_back(self):
         """Worker and producer are served again, soon."""
         healed_at = now()
-        sent = self.fed
+        printed = len(self.process.out_lines)
         self.probe = self.enqueue(self.b, "echo", 1, "--queue", "far",
                                   prefix=self.network.near_side())
-        self.wait_for_state(self.b, self.probe, "done", seconds=BACK_SECONDS)
-        worker_after = now() - healed_at
-        wait_for(lambda: self.b.value("SELECT count(*) FROM jobs WHERE state = 'done' AND"
-                                      " queue = 'default'") > sent, BACK_SECONDS - worker_after)
-        print(f"{self.title}: after {worker_after:.1f} s the worker was back, after"
-              f" {now() - healed_at:.1f} s the producer", file=sys.stderr)
+        back = {}
+        signs = {"the worker": lambda: self.b.job(self.probe)["state"] == "done",
+                 "the producer": lambda: len(self.process.out_lines) > printed}
+
+        def all_back():
+            for who, sign in signs.items():
+                if who not in back and sign():
+                    back[who] = round(now() - healed_at, 1)
+            return len(back) == len(signs)
+        wait_for(all_back, BACK_SECONDS, f"signs of all after {self.title}")
+        print(f"{self.title}: back after so many seconds: {back}", file=sys.stderr)
 
     def ends(self):
         self.feeding = False
