@@ -13,8 +13,8 @@ class StoreAudit {
  public:
   /// After each commit. Checks what can be seen from the transaction itself.
   void note(const WriteBatch& writes, const MemoryState& after);
-  /// Everything, O(rows).
-  void check(const MemoryState& disk) const;
+  /// Everything, O(rows). `jobs_deleted`: by retention, so that batches may count more than there is.
+  void check(const MemoryState& disk, bool jobs_deleted = false) const;
 
  private:
   void note_lease(JobId job, const JobStatus& status);
