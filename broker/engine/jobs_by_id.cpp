@@ -7,10 +7,13 @@
 
 #include "broker/engine/core.h"
 #include "common/util/hash.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
 
+using instrument::Mutant;
+using instrument::planted;
 using protocol::ItemStatus;
 
 constexpr Duration kPruneEveryMin{1000};
@@ -48,7 +51,7 @@ ItemStatus cancel_job(Core& core, JobId id, Now now) {
     if (const Session* session = job->session)
       core.reply(session->connection, 0,
                  protocol::Cancel{.jobs = {}, .leases = {lease}, .reason = "cancelled"});
-    close_lease(core, id, *job, ItemStatus::cancelled);
+    if (!planted(Mutant::late_ack_wins)) close_lease(core, id, *job, ItemStatus::cancelled);
   }
   core.apply(id, *job, JobEvent::cancel, now);
   return ItemStatus::ok;
@@ -267,13 +270,20 @@ void on_loaded_jobs(Core& core, LoadedJobs loaded, std::uint64_t batch, Now now)
   run_by_id(core, std::move(parked), now);
 }
 
+/// By which retention goes: the wall clock, but when it is set on while the broker runs, nothing is
+/// older for it.
+Time retention_clock(const Core& core, Now now) {
+  return std::min(now.utc, core.started_at + (now.mono - core.started_mono));
+}
+
 void prune_if_due(Core& core, Now now) {
   // A job that waits for a command must not be deleted under it.
   if (core.pruning || now.mono < core.prune_at || core.job_loads_under_way != 0) return;
   core.pruning = true;
   const Duration keep = core.options.retention;
-  core.load(Prune{.finished_before = keep.count() == 0 ? Time{} : now.utc - keep,
-                  .requests_before = now.utc - kRequestKeptFor,
+  const Time clock = retention_clock(core, now);
+  core.load(Prune{.finished_before = keep.count() == 0 ? Time{} : clock - keep,
+                  .requests_before = clock - kRequestKeptFor,
                   .from = core.prune_from,
                   .jobs_max = 500});
 }

@@ -20,9 +20,14 @@ void History::request_sent(const protocol::Replay& replay) {
   if (fresh) entry->second = {{}, {}, replay.jobs, world_.now().mono, {}, {}};
 }
 
+bool History::may_forget_requests() const {
+  return !broker_deaths.empty() && world_.utc_max() - began_at_ > kRequestKeptFor;
+}
+
 void History::answered(RequestId id, const protocol::Enqueued& answer) {
   RequestSeen& request = requests.at(id);
   if (request.answer) {
+    if (may_forget_requests()) return;
     require(request.answer->first == answer.first && request.answer->count == answer.count &&
                 request.answer->batch == answer.batch,
             "request {} was answered with job {} and then with job {}", id.counter,
@@ -88,7 +93,7 @@ void History::check_drained(const std::string& queue, Stamp stamp) {
 
 void History::drained(const protocol::Drained& drained, Stamp stamp) {
   for (const protocol::QueueGeneration& entry : drained.queues) {
-    const std::uint64_t told = ++drains_[{entry.queue, entry.generation}];
+    const std::uint64_t told = ++drains_[entry.queue];
     require(told <= closes_[entry.queue], "queue {} was told as drained {} times for {} CLOSE",
             entry.queue, told, closes_[entry.queue]);
     check_drained(entry.queue, stamp);
@@ -192,6 +197,7 @@ void History::committed(const broker::WriteBatch& writes) {
 void History::restarted(const broker::MemoryState& rows, std::uint64_t epoch) {
   require(epoch > last_epoch_, "epoch {} after epoch {}", epoch, last_epoch_);
   last_epoch_ = epoch;
+  audit_.restart(rows);
   audit_.check(rows, world_.config().faults.has(Fault::retention));
   open_.clear();
   for (const auto& [id, job] : rows.jobs) note_state(id, job.record.status.state);

@@ -72,7 +72,7 @@ struct DeathSeen {
 /// rows at the end. Contradictions that can be seen at once throw Violation at once.
 class History {
  public:
-  explicit History(World& world) : world_(world) {}
+  explicit History(World& world) : world_(world), began_at_(world.now().utc) {}
 
   // ---- producers and the admin
   void request_sent(const protocol::Enqueue& enqueue);
@@ -106,6 +106,9 @@ class History {
   void broker_died() { broker_deaths.push_back(world_.now().mono); }
 
   [[nodiscard]] bool broker_lived(Instant from, Instant to) const;
+  /// Requests are remembered for a day; a broker that started on a clock that was set on by more
+  /// cannot know better.
+  [[nodiscard]] bool may_forget_requests() const;
   [[nodiscard]] World& world() const { return world_; }
   /// Jobs that have not ended, as far as the store was told.
   [[nodiscard]] std::size_t open_jobs() const { return open_.size(); }
@@ -123,8 +126,9 @@ class History {
   void note_state(JobId job, JobState state);
 
   World& world_;
+  Time began_at_;
   std::map<std::string, std::uint64_t> closes_;
-  std::map<std::pair<std::string, std::uint64_t>, std::uint64_t> drains_;
+  std::map<std::string, std::uint64_t> drains_;  ///< DRAINED told, by queue
   std::set<std::uint64_t> disturbed_;
   std::set<JobId> open_;
   std::set<JobId> ended_;

@@ -73,7 +73,6 @@ void SimAdmin::replay_some() {
 }
 
 void SimAdmin::close(const std::string& queue, std::uint64_t generation) {
-  world_.history().close_sent(queue);
   request(protocol::Close{queue, true, generation});
 }
 

@@ -132,7 +132,7 @@ void SimBroker::restart_later() {
   world_.after(away, [this] {
     if (world_.faulty(Fault::clock) && world_.random().chance(0.4))
       world_.set_wall_clock(
-          Duration{world_.random().between(-3LL * 24 * 3600 * 1000, 3LL * 24 * 3600 * 1000)});
+          world_.random().between(-world_.config().clock_max, world_.config().clock_max));
     start();
   });
 }

@@ -72,7 +72,7 @@ SimConfig draw_config(const SimRequest& request) {
   config.think_max = random.spread(Duration{150}, Duration{2500});
   config.lost_after = random.between(Duration{2000}, Duration{4000});
   config.resume_grace = random.between(Duration{5000}, Duration{10'000});
-  config.retention = Duration{7L * 24 * 3600 * 1000};
+  config.clock_max = random.spread(Duration{2000}, Duration{3L * 24 * 3600 * 1000});
   config.limits = draw_limits(random);
   config.request_jobs_max = static_cast<std::size_t>(random.between(1, 8));
   config.max_attempts_max = static_cast<int>(random.between(1, 4));
@@ -94,12 +94,12 @@ std::string describe(const SimConfig& config) {
   return fmt::format(
       "until {} ms, faults [{}] every {} ms, {} producers ({} jobs a request, every {} ms), {} "
       "workers (runs {} ms), latency {} ms, commits {} ms, lost after {} ms, grace {} ms, "
-      "retention {} ms, max_attempts {}, window {} jobs {} bytes, results {} rows, {} leases a "
+      "retention {} ms, clock {} ms, max_attempts {}, window {} jobs {} bytes, results {} rows, {} leases a "
       "worker, queue {} jobs, parked {} bytes, receive {}, hwm {}, codec {}",
       config.until.count(), faults, config.fault_mean.count(), config.producers,
       config.request_jobs_max, config.think_max.count(), config.workers, config.run_max.count(),
       config.latency_max.count(), config.commit_max.count(), config.lost_after.count(),
-      config.resume_grace.count(), config.retention.count(), config.max_attempts_max,
+      config.resume_grace.count(), config.retention.count(), config.clock_max.count(), config.max_attempts_max,
       limits.window_jobs_max, limits.window_bytes_max, limits.results_rows_max,
       limits.leases_per_worker_max, limits.queue_jobs_max, limits.parked_bytes_max,
       config.receive_max, config.hwm, config.codec ? "on" : "off");

@@ -78,7 +78,8 @@ struct SimConfig {
   Duration think_max{};   ///< between two requests of a producer
   Duration lost_after{};
   Duration resume_grace{};
-  Duration retention{};
+  Duration retention{};  ///< zero: for ever
+  Duration clock_max{};  ///< by how much the wall clock is set at once
   Limits limits;
   std::size_t request_jobs_max = 1;
   int max_attempts_max = 1;

@@ -80,7 +80,7 @@ int run_mutants(const SimOptions& options) {
   std::uint64_t missed = 0;
   SimOptions limits = options;
   limits.seeds = std::max(options.seeds, kMutantSeeds);
-  for (const instrument::Mutant& mutant : instrument::kMutants) {
+  for (const instrument::MutantText& mutant : instrument::kMutants) {
     instrument::choose_mutant(mutant.number);
     const Tally tally =
         run_seeds(options.request, seeds_of(limits),
@@ -105,7 +105,7 @@ int run_mutants(const SimOptions& options) {
 int run(const SimOptions& options) {
   log::init(log::Level::error);
   if (options.list_mutants) {
-    for (const instrument::Mutant& mutant : instrument::kMutants)
+    for (const instrument::MutantText& mutant : instrument::kMutants)
       fmt::print("{:>2} {}: {}\n", mutant.number, mutant.name, mutant.what);
     return kExitOk;
   }

@@ -20,6 +20,7 @@ constexpr std::size_t kWaitingMax = 1000;
 bool may_vanish(const protocol::Message& message) {
   return !std::holds_alternative<protocol::Offer>(message) &&
          !std::holds_alternative<protocol::Resumed>(message) &&
+         !std::holds_alternative<protocol::Results>(message) &&
          !std::holds_alternative<protocol::Drained>(message);
 }
 

@@ -69,8 +69,11 @@ std::uint64_t SimPeer::request(protocol::Message message) {
   return correlation;
 }
 
-void SimPeer::repeat(const protocol::Message& message) {
-  if (connected_) send(++last_correlation_, message);
+std::string SimPeer::pending_names() const {
+  std::string names;
+  for (const auto& [correlation, pending] : pending_)
+    names += fmt::format("{} ", type_name(pending.message));
+  return names;
 }
 
 void SimPeer::tell(const protocol::Message& message) {
@@ -78,6 +81,8 @@ void SimPeer::tell(const protocol::Message& message) {
 }
 
 void SimPeer::send(std::uint64_t correlation, const protocol::Message& message) {
+  if (const auto* close = std::get_if<protocol::Close>(&message))
+    world_.history().close_sent(close->queue);
   link_->send({correlation, message});
 }
 
@@ -126,7 +131,8 @@ void SimPeer::receive(protocol::Envelope envelope, Stamp stamp) {
   const auto asked = pending_.extract(envelope.correlation);
   if (!asked.empty()) {
     on_reply(envelope.correlation, asked.mapped().message, std::move(message), stamp);
-  } else if (envelope.correlation == 0) {
+  } else if (envelope.correlation == 0 || std::holds_alternative<protocol::Results>(message)) {
+    // The first RESULTS answers a WATCH that may have been asked again meanwhile.
     on_push(std::move(message), stamp);
   }
 }

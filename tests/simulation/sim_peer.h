@@ -24,6 +24,8 @@ class SimPeer {
   [[nodiscard]] bool frozen() const { return frozen_; }
   [[nodiscard]] bool connected() const { return connected_; }
   [[nodiscard]] std::size_t pending() const { return pending_.size(); }
+  /// Names of the requests that wait for their answer.
+  [[nodiscard]] std::string pending_names() const;
   [[nodiscard]] std::uint64_t number() const { return number_; }
 
  protected:
@@ -36,8 +38,6 @@ class SimPeer {
   [[nodiscard]] std::uint64_t life() const { return life_; }
 
   std::uint64_t request(protocol::Message message);
-  /// Sends a copy that nobody waits for.
-  void repeat(const protocol::Message& message);
   void forget(std::uint64_t correlation) { pending_.erase(correlation); }
   void tell(const protocol::Message& message);
 

@@ -8,7 +8,8 @@ namespace {
 using protocol::Enqueue;
 using protocol::NewJob;
 
-constexpr std::size_t kPendingMax = 4;
+constexpr std::size_t kWaitingMax = 4;
+constexpr Duration kWatchEvery{1000};
 
 }  // namespace
 
@@ -39,21 +40,25 @@ SimProducer::SimProducer(World& world, std::uint64_t number)
   begin();
 }
 
-void SimProducer::on_connected(const protocol::Welcome&) {
+void SimProducer::on_connected(const protocol::Welcome&) { watch_all(); }
+
+void SimProducer::watch_all() {
+  watch_at_ = world_.now().mono + kWatchEvery;
   for (const auto& [batch, watcher] : watchers_)
     if (!watcher.ended()) watch(watcher);
 }
 
-void SimProducer::watch(const Watcher& watcher) { request(watcher.request()); }
+void SimProducer::watch(const Watcher& watcher) {
+  std::uint64_t& newest = watch_requests_[watcher.batch()];
+  forget(newest);
+  newest = request(watcher.request());
+}
 
 void SimProducer::on_tick() {
-  // Where single messages can vanish, a stream that stands still is asked for again.
-  if (world_.config().faults.has(Fault::loss) && connected() && random_.chance(0.05))
-    for (const auto& [batch, watcher] : watchers_)
-      if (!watcher.ended()) repeat(watcher.request());
+  if (connected() && world_.now().mono >= watch_at_) watch_all();
   if (world_.healing() ? batch_waits_ || !open_batch_ : world_.now().mono < next_at_) return;
   next_at_ = world_.now().mono + random_.between(Duration{1}, world_.config().think_max);
-  if (pending() < kPendingMax || world_.healing()) enqueue();
+  if (waiting_ < kWaitingMax || world_.healing()) enqueue();
 }
 
 void SimProducer::enqueue() {
@@ -74,6 +79,7 @@ void SimProducer::enqueue() {
   }
   if (enqueue.jobs.empty() && !enqueue.batch) return;
   world_.note("producer {} asks {} for {} jobs", number(), counter_, enqueue.jobs.size());
+  ++waiting_;
   world_.history().request_sent(enqueue);
   request(std::move(enqueue));
 }
@@ -97,6 +103,7 @@ void SimProducer::on_reply(std::uint64_t, const protocol::Message& asked, protoc
 void SimProducer::accept(const Enqueue& asked, const protocol::Enqueued& answer) {
   world_.note("producer {} has request {} as job {}", number(), asked.request.counter,
               answer.first.value);
+  --waiting_;
   world_.history().answered(asked.request, answer);
   const bool continued = asked.batch || !asked.seal;
   if (continued) {
@@ -111,13 +118,12 @@ void SimProducer::refuse(const Enqueue& asked, const protocol::ErrorReply& error
   const bool comes_again = error.code == "busy" || error.code == "queue_full" ||
                            error.code == "storage_full";
   if (comes_again) {
-    ++postponed_;
     world_.after(std::max(Duration{50}, error.after), [this, asked] {
-      --postponed_;
       request(asked);
     });
     return;
   }
+  --waiting_;
   const bool batch_gone = error.code == "bad_request" && asked.batch;
   require(error.code == "queue_closed" || batch_gone, "ENQUEUE was refused: {}: {}", error.code,
           error.message);
@@ -136,21 +142,23 @@ void SimProducer::on_push(protocol::Message message, Stamp) {
   require(found != watchers_.end(), "results of batch {}, which nobody watches",
           results->batch.value);
   Watcher& watcher = found->second;
+  world_.note("results of batch {} from {} to {}", results->batch.value, results->from.value,
+              results->cursor.value);
   if (watcher.lost()) return;
   const bool good = watcher.take(*results);
   // Told again, the newest cursor allows more.
-  if (!watcher.ended() && (!good || !results->rows.empty())) tell(watcher.request());
+  if (!watcher.ended() && (!good || !results->rows.empty())) watch(watcher);
 }
 
 bool SimProducer::at_rest() const {
-  if (pending() + postponed_ != 0 || batch_waits_ || open_batch_) return false;
+  if (waiting_ != 0 || batch_waits_ || open_batch_) return false;
   for (const auto& [batch, watcher] : watchers_)
     if (!watcher.ended()) return false;
   return true;
 }
 
 std::string SimProducer::describe() const {
-  std::string text = fmt::format("producer {}: {} requests wait", number(), pending());
+  std::string text = fmt::format("producer {}: waiting: {}", number(), pending_names());
   for (const auto& [batch, watcher] : watchers_)
     if (!watcher.ended()) text += fmt::format(", batch {} is open", batch.value);
   return text;

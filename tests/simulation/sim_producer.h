@@ -34,14 +34,17 @@ class SimProducer final : public SimPeer {
   void accept(const protocol::Enqueue& request, const protocol::Enqueued& answer);
   void refuse(const protocol::Enqueue& request, const protocol::ErrorReply& error);
   void watch(const Watcher& watcher);
+  void watch_all();
 
   std::string queue_;
   Instant next_at_{};
   std::uint64_t counter_ = 0;
-  std::size_t postponed_ = 0;  ///< requests that were refused for the moment
+  std::size_t waiting_ = 0;  ///< requests without a definite answer
   BatchId open_batch_;        ///< to be continued
   bool batch_waits_ = false;  ///< a request into `open_batch_`, or one that makes it, is under way
   std::map<BatchId, Watcher> watchers_;
+  std::map<BatchId, std::uint64_t> watch_requests_;  ///< the newest WATCH; only it is answered
+  Instant watch_at_{};
 };
 
 }  // namespace millrace::simulation

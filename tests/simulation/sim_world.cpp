@@ -18,7 +18,7 @@ namespace millrace::simulation {
 namespace {
 
 const Now kBeginning{Instant{Duration{1'000'000}}, Time{Duration{1'700'000'000'000}}};
-constexpr Duration kRestWithin{600'000};
+constexpr Duration kRestWithin{200'000};
 constexpr Duration kLookEvery{250};
 
 std::unique_ptr<SimStore> make_store(const SimConfig& config) {
@@ -46,7 +46,8 @@ void World::after(Duration delay, std::function<void()> what) {
 }
 
 void World::set_wall_clock(Duration by) {
-  note("the wall clock is set by {} ms", by.count());
+  note(by < Duration{0} ? "the wall clock is set back by {} ms" : "the wall clock is set on by {} ms",
+       std::chrono::abs(by).count());
   now_.utc += by;
   utc_max_ = std::max(utc_max_, now_.utc);
   clock_sets_.push_back(now_.mono);
@@ -89,6 +90,11 @@ void World::heal() {
   note("the faults end, after {} jobs", history_->jobs.size());
   healing_ = true;
   weather_->heal();
+  if (config_.faults.has(Fault::clock)) {
+    // Times that were stored before the clock was set back would be days ahead.
+    set_wall_clock(utc_max_ - now_.utc);
+    broker_->kill();
+  }
   admin_->put_in_order();
 }
 

@@ -6,12 +6,6 @@
 #include "tests/simulation/sim_worker.h"
 
 namespace millrace::simulation {
-namespace {
-
-constexpr std::int64_t kDay = 24LL * 3600 * 1000;
-
-}  // namespace
-
 void Weather::begin() {
   for (const Fault fault : {Fault::reconnect, Fault::cut, Fault::freeze, Fault::worker_crash,
                             Fault::broker_crash, Fault::clock, Fault::disk_full, Fault::disk_fail})
@@ -43,8 +37,8 @@ void Weather::strike(Fault fault) {
     case Fault::broker_crash:
       return world_.broker().kill();
     case Fault::clock:
-      return world_.set_wall_clock(Duration{random.chance(0.5) ? random.between(-2 * kDay, 2 * kDay)
-                                                               : random.between(-5000, 5000)});
+      return world_.set_wall_clock(
+          random.between(-world_.config().clock_max, world_.config().clock_max));
     case Fault::disk_full:
       return world_.broker().set_space(static_cast<broker::Space>(random.below(3)));
     case Fault::disk_fail:

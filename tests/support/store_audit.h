@@ -13,6 +13,9 @@ class StoreAudit {
  public:
   /// After each commit. Checks what can be seen from the transaction itself.
   void note(const WriteBatch& writes, const MemoryState& after);
+  /// A store starts with these rows; what the last transactions before a crash wrote may not have
+  /// been noted.
+  void restart(const MemoryState& disk);
   /// Everything, O(rows). `jobs_deleted`: by retention, so that batches may count more than there is.
   void check(const MemoryState& disk, bool jobs_deleted = false) const;
 
