@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 #include <stdexcept>
+#include <tuple>
+#include <utility>
 
 namespace millrace::broker {
 namespace {
@@ -34,8 +36,11 @@ void check_job(const JobRecord& job) {
   require(status.attempts + status.crashes <= status.deliveries,
           "job {} ran {}+{} times with {} deliveries", job.id.value, status.attempts,
           status.crashes, status.deliveries);
-  require(status.crashes - status.crashes_base <= kCrashesMaxDefault, "job {} crashed {} times",
-          job.id.value, status.crashes);
+  require(job.spec.max_attempts >= 1 && job.spec.crashes_max >= 1,
+          "job {} may try {} times and crash {} times", job.id.value, job.spec.max_attempts,
+          job.spec.crashes_max);
+  require(status.crashes - status.crashes_base <= job.spec.crashes_max,
+          "job {} crashed {} times of {}", job.id.value, status.crashes, job.spec.crashes_max);
 }
 
 void check_lanes(const MemoryState& disk, const std::map<LaneId, StateCounts>& rows) {
@@ -49,6 +54,62 @@ void check_lanes(const MemoryState& disk, const std::map<LaneId, StateCounts>& r
   }
 }
 
+void check_lane_bytes(const MemoryState& disk) {
+  std::map<LaneId, StateBytes> rows;
+  for (const auto& [id, job] : disk.jobs)
+    if (is_final(job.record.status.state))
+      rows[job.record.spec.lane].at(static_cast<std::size_t>(job.record.status.state)) +=
+          job.record.payload_bytes + job.result.size();
+  for (const auto& [id, lane] : disk.lanes) {
+    const StateBytes bytes = rows[id];
+    for (std::size_t state = 0; state < kJobStateCount; ++state)
+      require(lane.bytes.at(state) == bytes.at(state), "lane {}/{} counts {} bytes {}, has {}",
+              lane.queue, lane.kind, lane.bytes.at(state), to_string(static_cast<JobState>(state)),
+              bytes.at(state));
+  }
+}
+
+void check_holder(const UniqueRow& row, const MemoryState& disk) {
+  const auto found = disk.jobs.find(row.job);
+  require(found != disk.jobs.end(), "key `{}` is held by job {}, which is not there", row.key,
+          row.job.value);
+  const JobRecord& job = found->second.record;
+  require(!is_final(job.status.state) && job.status.unique_held && job.spec.unique_key == row.key &&
+              disk.lanes.at(job.spec.lane).queue == row.queue,
+          "key `{}` of queue {} is held by job {} ({}, key `{}`, held: {})", row.key, row.queue,
+          row.job.value, to_string(job.status.state), job.spec.unique_key, job.status.unique_held);
+}
+
+/// Who holds a key has a row, and the other way round; a row that ends by itself needs no job.
+void check_unique(const MemoryState& disk) {
+  for (const auto& [name, row] : disk.unique)
+    if (row.until == Time{}) check_holder(row, disk);
+  for (const auto& [id, job] : disk.jobs) {
+    if (!job.record.status.unique_held) continue;
+    const auto& [spec, status] = std::tie(job.record.spec, job.record.status);
+    const auto row = disk.unique.find({disk.lanes.at(spec.lane).queue, spec.unique_key});
+    require(row != disk.unique.end() && row->second.job == id && row->second.until == Time{},
+            "job {} holds key `{}`, but the key is not its", id.value, spec.unique_key);
+    require(spec.unique_scope != UniqueScope::ttl &&
+                (spec.unique_scope != UniqueScope::queued || status.state != JobState::leased),
+            "job {} is {} and holds key `{}` of scope {}", id.value, to_string(status.state),
+            spec.unique_key, to_string(spec.unique_scope));
+  }
+}
+
+void check_outputs(const MemoryState& disk) {
+  std::map<std::pair<JobId, LeaseId>, std::uint64_t> numbers;
+  for (const auto& [seq, row] : disk.outputs) {
+    require(disk.jobs.contains(row.job), "output {} is of job {}, which is not there", seq.value,
+            row.job.value);
+    require(seq <= disk.last_output, "output {} is above the high-water mark", seq.value);
+    std::uint64_t& last = numbers[{row.job, row.lease}];
+    require(row.n > last, "output {} of job {} is number {} after {}", seq.value, row.job.value,
+            row.n, last);
+    last = row.n;
+  }
+}
+
 void check_batch(const BatchRow& batch, const Totals& rows) {
   const auto count = [&](JobState state) {
     return rows.counts.at(static_cast<std::size_t>(state));
@@ -57,13 +118,15 @@ void check_batch(const BatchRow& batch, const Totals& rows) {
                              count(JobState::ready) + count(JobState::leased);
   const bool same = batch.open == open && batch.done == count(JobState::done) &&
                     batch.dead == count(JobState::dead) &&
-                    batch.cancelled == count(JobState::cancelled) && batch.total == rows.total;
+                    batch.cancelled == count(JobState::cancelled) &&
+                    batch.expired == count(JobState::expired) && batch.total == rows.total;
   require(
       same,
-      "batch {} says {} of {} open, {} done, {} dead, {} cancelled; its jobs are {} of {} open, "
-      "{} done, {} dead, {} cancelled",
-      batch.id.value, batch.open, batch.total, batch.done, batch.dead, batch.cancelled, open,
-      rows.total, count(JobState::done), count(JobState::dead), count(JobState::cancelled));
+      "batch {} says {} of {} open, {} done, {} dead, {} cancelled, {} expired; its jobs are {} of "
+      "{} open, {} done, {} dead, {} cancelled, {} expired",
+      batch.id.value, batch.open, batch.total, batch.done, batch.dead, batch.cancelled,
+      batch.expired, open, rows.total, count(JobState::done), count(JobState::dead),
+      count(JobState::cancelled), count(JobState::expired));
 }
 
 }  // namespace
@@ -120,6 +183,9 @@ void StoreAudit::check(const MemoryState& disk) const {
   }
   require(ends.empty() || *ends.rbegin() <= disk.last_finish, "an end above the high-water mark");
   check_lanes(disk, lanes);
+  check_lane_bytes(disk);
+  check_unique(disk);
+  check_outputs(disk);
   for (const auto& [id, batch] : disk.batches) check_batch(batch, batches[id]);
 }
 
