@@ -39,7 +39,7 @@ void rule_streams(const Evidence& evidence) {
 }
 
 void check_rules(const Evidence& evidence) {
-  broker::StoreAudit{}.check(evidence.rows, evidence.config().faults.has(Fault::retention));
+  broker::StoreAudit{}.check(evidence.rows, !evidence.config().faults.has(Fault::retention));
   rule_accepted(evidence);
   rule_outcomes(evidence);
   rule_cancelled(evidence);

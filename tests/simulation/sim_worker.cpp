@@ -37,9 +37,10 @@ SimWorker::~SimWorker() = default;
 void SimWorker::be_born() {
   executor_ = std::make_unique<SimExecutor>(world_, random_, static_cast<SimExecutor::Host&>(*this),
                                             static_cast<std::size_t>(random_.between(1, 4)));
+  outputs_ = std::make_unique<worker::OutputBuffer>(wakeup_);
   bench_ = std::make_unique<worker::Workbench>(
       static_cast<worker::Link&>(*this), registry_,
-      std::vector<worker::PoolSpec>{{.name = "io", .executor = executor_.get()}});
+      std::vector<worker::PoolSpec>{{.name = "io", .executor = executor_.get()}}, *outputs_);
   until_ = protocol::Until::forever;
   if (!world_.healing() && random_.chance(0.3))
     until_ = random_.chance(0.5) ? protocol::Until::drained : protocol::Until::empty;

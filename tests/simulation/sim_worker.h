@@ -8,6 +8,7 @@
 
 #include "tests/simulation/sim_executor.h"
 #include "tests/simulation/sim_peer.h"
+#include "worker/output_buffer.h"
 #include "worker/registry.h"
 #include "worker/workbench.h"
 
@@ -53,6 +54,8 @@ class SimWorker final : public SimPeer, private worker::Link, private SimExecuto
 
   worker::Registry registry_;
   std::unique_ptr<SimExecutor> executor_;
+  const Wakeup wakeup_;  // nobody waits for it: every turn looks
+  std::unique_ptr<worker::OutputBuffer> outputs_;
   std::unique_ptr<worker::Workbench> bench_;
   protocol::Until until_ = protocol::Until::forever;
   bool leaving_ = false;
