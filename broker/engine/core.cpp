@@ -92,6 +92,8 @@ void Core::apply(JobId id, Job& job, JobEvent event, Now now) {
     give_back_key(*this, id, job);
   if (is_final(*to)) {
     job.status.finished_at = now.utc;
+    // The wall clock may have gone back since.
+    job.status.started_at = std::min(job.status.started_at, now.utc);
     job.status.finish_seq = last_finish = FinishSeq{last_finish.value + 1};
     marks_dirty = true;
   } else if (is_final(from)) {

@@ -36,7 +36,9 @@ Duration retry_delay(Core& core, const Job& job) {
   return policy.delay(job.status.attempts - job.status.attempts_base, core.random());
 }
 
-void write_attempt(Core& core, JobId id, const Job& job, const char* outcome, Now now) {
+void write_attempt(Core& core, JobId id, Job& job, const char* outcome, Now now) {
+  // The wall clock may have gone back since.
+  job.status.started_at = std::min(job.status.started_at, now.utc);
   core.effects.writes.attempts.push_back({.job = id,
                                           .attempt = job.status.attempts + job.status.crashes,
                                           .worker = job.status.worker,

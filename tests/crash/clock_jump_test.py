@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The wall clock jumps by a day, forwards and backwards, under a broker and a worker that run.
 
-Nothing that waits or runs may notice: leases, timeouts, delays and back-offs go by the monotonic
-clock. Only `--at` and what is stored follow the wall clock. libfaketime moves it; without that
-library the test is skipped (exit code 77).
+Nothing that waits or runs may notice: leases, timeouts, delays, expiries and back-offs go by the
+monotonic clock. Only `--at`, `--expires-at` and what is stored follow the wall clock. libfaketime
+moves it; without that library the test is skipped (exit code 77).
 """
 
 import os
@@ -12,9 +12,9 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import audit  # noqa: E402
 import millrace_testing  # noqa: E402
 import mrp_client  # noqa: E402
-import oracle  # noqa: E402
 from millrace_testing import now, wait_for  # noqa: E402
 
 SKIPPED = 77
@@ -66,6 +66,8 @@ class Scene:
         self.expect("a timeout", lambda: b.job(timed)["state"] == "dead")
         delayed = self.enqueue("echo", 1, "--delay", f"{WAIT:.0f}s")
         self.expect("a delay", lambda: b.job(delayed)["state"] == "done")
+        expiring = self.enqueue("echo", 1, "--queue", "nobody", "--expires", f"{WAIT:.0f}s")
+        self.expect("an expiry", lambda: b.job(expiring)["state"] == "expired")
         self.enqueue("echo", 2, "--queue", "manual")
         (item,) = self.manual.take(1)
         self.manual.nack(item, error="again", delay_ms=int(WAIT * 1000))
@@ -100,6 +102,11 @@ class Scene:
 
 
 class ClockJumps(millrace_testing.Case):
+    audited = False  # but by the tests themselves, which say that the clock was set
+
+    def assert_runs_end_after_their_start(self, scene):
+        self.assertEqual(scene.b.query("SELECT * FROM attempts WHERE finished_at < started_at"), [])
+
     def scenes(self):
         return [Scene(self, self.folder / name, jump)
                 for name, jump in (("forwards", DAY), ("backwards", -DAY))]
@@ -138,7 +145,9 @@ class ClockJumps(millrace_testing.Case):
         self.assertEqual(scene.b.value("SELECT sum(crashes) FROM jobs"), 0)
         (again,) = scene.manual.waiting()
         scene.manual.ack(again, result="1")
-        oracle.check(scene.b.db, scene.ids, ended=True, final=("done", "dead"))
+        audit.check(scene.b.db, scene.ids, ended=True, final=("done", "dead", "expired"),
+                    clock_set=True)
+        self.assert_runs_end_after_their_start(scene)
 
     def test_a_jump_while_the_broker_is_away_costs_no_lease(self):
         scenes = self.scenes()
@@ -153,7 +162,8 @@ class ClockJumps(millrace_testing.Case):
         for scene in scenes:
             row = self.wait_for_state(scene.b, scene.running, "done")
             self.assertEqual((row["attempts"], row["crashes"], row["deliveries"]), (1, 0, 1))
-            oracle.check(scene.b.db, scene.ids, ended=True, final=("done",))
+            audit.check(scene.b.db, scene.ids, ended=True, final=("done",), clock_set=True)
+            self.assert_runs_end_after_their_start(scene)
 
     def test_a_request_that_is_sent_again_after_it_is_known(self):
         for scene in self.scenes():
@@ -165,6 +175,8 @@ class ClockJumps(millrace_testing.Case):
             scene.clock.set(scene.jump)
             self.assertEqual(client.enqueue(jobs, request=request, seal=True)["first"], first)
             self.wait_for_state(scene.b, first, "done")
+            audit.check(scene.b.db, [first], ended=True, final=("done",), clock_set=True)
+            self.assert_runs_end_after_their_start(scene)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,15 @@ def becomes_ready(s):
     s.ends("done", job, deliveries=(1,))
 
 
+@at(*COMMIT)
+def expires(s):
+    "a job has waited for too long"
+    job = s.enqueue(s.b, "echo", 1, "--expires", "1s")
+    s.arm()
+    s.broker_dies()
+    s.ends("expired", job, attempts=0, deliveries=(0,))
+
+
 # ---- leases and runs
 
 @at(*LEASE)
@@ -158,6 +167,21 @@ def done(s):
     s.arm()
     s.broker_dies()
     s.ends("done", job, deliveries=(1,))
+
+
+@at(*REPLY)
+def gives_key_back(s):
+    "ACK of a job with a unique key, which is free from then on"
+    s.crew()
+    words = ("sleep", {"ms": 700}, "--unique-key", "only-one")
+    job = s.enqueue(s.b, *words)
+    s.wait_for_state(s.b, job, "leased")
+    s.arm()
+    s.broker_dies()
+    s.ends("done", job, deliveries=(1,))
+    again = s.enqueue(s.b, *words)
+    s.assertGreater(again, job)
+    s.ends("done", again)
 
 
 @at(*REPLY, count=2)

@@ -11,9 +11,9 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import audit  # noqa: E402
 import millrace_testing  # noqa: E402
 import mrp_client  # noqa: E402
-import oracle  # noqa: E402
 from millrace_testing import BIN, wait_for  # noqa: E402
 
 SKIPPED = 77
@@ -87,7 +87,7 @@ class SyncFails(millrace_testing.Case):
                 ids = [job for _, job in answered] + [body["first"]]
                 self.worker(again, "--until", "empty")
                 self.wait_for_states(again, done=len(ids))
-                oracle.check(again.db, ids, ended=True, final=("done",))
+                audit.check(again.db, ids, ended=True, final=("done",))
 
     def test_no_outcome_is_acknowledged_after_it(self):
         random = millrace_testing.seeded_random()
@@ -117,7 +117,7 @@ class SyncFails(millrace_testing.Case):
         worker.close()
         self.worker(again)
         self.wait_for_states(again, done=len(ids))
-        oracle.check(again.db, ids, ended=True, final=("done",))
+        audit.check(again.db, ids, ended=True, final=("done",))
         self.assertEqual(again.query("SELECT sum(crashes), max(attempts) FROM jobs"), [(0, 1)])
 
     def test_programs_go_on_when_it_is_started_again(self):
@@ -135,7 +135,7 @@ class SyncFails(millrace_testing.Case):
         self.assertEqual(len(ids), self.JOBS)
         self.good(again, "close", "default", "--wait")
         self.assertEqual([worker.wait() for worker in crew], [0, 0])
-        oracle.check(again.db, ids, ended=True, final=("done",))
+        audit.check(again.db, ids, ended=True, final=("done",))
         self.assertEqual(again.value("SELECT count(*) FROM jobs"), self.JOBS)
         self.assertEqual(again.value("SELECT sum(crashes) FROM jobs"), 0)
 
@@ -156,7 +156,7 @@ class SyncFails(millrace_testing.Case):
         self.assertGreater(when, 1)
         again = self.broker_again(broker)
         self.assertEqual(again.states(), {"ready": 20})
-        oracle.check(again.db, ids)
+        audit.check(again.db, ids)
 
 
 def can_trace():

@@ -16,8 +16,8 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import audit  # noqa: E402
 import millrace_testing  # noqa: E402
-import oracle  # noqa: E402
 import parallel  # noqa: E402
 from millrace_testing import now, wait_for  # noqa: E402
 
@@ -189,7 +189,7 @@ class LinkCut(millrace_testing.Case):
         ids = [row["job"] for row in rows]
         self.assertGreater(len(ids), 0)
         self.assertEqual((len(ids), len(set(ids))), (self.fed, self.fed))
-        oracle.check(self.b.db, [*ids, self.running, self.probe], ended=True, final=("done",))
+        audit.check(self.b.db, [*ids, self.running, self.probe], ended=True, final=("done",))
         self.assertEqual(self.b.value("SELECT count(*) FROM jobs"), self.fed + 2)
         self.assertEqual(self.b.value(
             "SELECT count(DISTINCT json_extract(payload, '$.n')) FROM jobs"), self.fed)

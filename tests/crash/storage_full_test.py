@@ -14,6 +14,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import audit  # noqa: E402
 import millrace_testing  # noqa: E402
+import mrp_client  # noqa: E402
 from millrace_testing import wait_for  # noqa: E402
 
 SKIPPED = 77
@@ -66,6 +67,11 @@ class StorageFull(millrace_testing.Case):
         self.assertGreater(len(ids), 10)
         broker.wait_for_line("new jobs are refused")
         self.assertTrue(broker.is_running())
+        client = mrp_client.Producer(broker.endpoint)
+        self.addCleanup(client.vanish)
+        with self.assertRaises(mrp_client.Refused) as refused:
+            client.enqueue([{"kind": "echo", "payload": "1"}], seal=True)
+        self.assertEqual(refused.exception.code, "storage_full")
         # Refused before the file system was full: what runs can still be recorded.
         self.assertGreater(self.free(), 1 << 20)
         status = self.good(broker, "status", "--output", "json").json()

@@ -24,9 +24,9 @@ import signal
 import sys
 import tempfile
 
+import audit
 import millrace_testing
 import mrp_client
-import oracle
 import parallel
 from millrace_testing import REPOSITORY
 
@@ -166,7 +166,7 @@ class Scene(millrace_testing.Case):
     def check_accounts(self):
         """What was acknowledged is there and nothing else is; what ran is what is recorded."""
         self.assertEqual(self.jobs(), sorted(self.acknowledged))
-        oracle.check(self.b.db, self.acknowledged, final=("done", "dead", "cancelled"))
+        audit.check(self.b.db, self.acknowledged, final=("done", "dead", "cancelled", "expired"))
         if not self.point.startswith("broker."):
             return
         ran = 0

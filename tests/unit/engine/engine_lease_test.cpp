@@ -259,6 +259,29 @@ TEST(EngineStarted, AStartOfALeaseThatIsGoneIsIgnored) {
   EXPECT_TRUE(one.broker.writes().empty());
 }
 
+TEST(EngineStarted, NoRunEndsBeforeItStartedThoughTheWallClockWentBack) {
+  OneJob one;
+  one.worker.start(one.delivery);
+  one.broker.set_wall_clock(Duration{-86'400'000});
+
+  one.worker.ack(one.delivery);
+
+  EXPECT_EQ(one.status().started_at, one.status().finished_at);
+}
+
+TEST(EngineStarted, NorDoesALostOne) {
+  OneJob one;
+  one.worker.start(one.delivery);
+  one.broker.set_wall_clock(Duration{-86'400'000});
+
+  one.worker.beats = false;
+  one.broker.advance(Duration{3600});
+
+  const AttemptRow& attempt = one.broker.disk().attempts.at({one.id, 1});
+  EXPECT_EQ(attempt.outcome, "crash");
+  EXPECT_LE(attempt.started_at, attempt.finished_at);
+}
+
 // ---- timeouts
 // ------------------------------------------------------------------------------------
 
