@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <memory>
 #include <thread>
 
@@ -14,9 +15,11 @@
 #include "broker/engine/engine.h"
 #include "broker/front/front.h"
 #include "broker/front/router.h"
+#include "broker/store/backup.h"
 #include "broker/store/sqlite_query.h"
 #include "broker/store/sqlite_store.h"
 #include "broker/store/store_thread.h"
+#include "common/net/ip_address.h"
 #include "common/util/clock.h"
 #include "common/util/log.h"
 #include "common/util/random.h"
@@ -37,8 +40,32 @@ std::unique_ptr<Query> open_query(const std::string& path) {
   return std::make_unique<SqliteQuery>(std::move(options));
 }
 
-protocol::BackedUp refuse_backup(const std::string& path) {
-  throw StoreError(ErrorCode::not_allowed, fmt::format("no backup `{}` is made here", path));
+/// Where a backup that a peer asks for may go.
+std::string backup_path(const AppOptions& options, const std::string& asked) {
+  const std::filesystem::path path(asked);
+  if (!options.backup_dir.empty()) {
+    if (asked.empty() || path.filename() != path || asked == "." || asked == "..")
+      throw StoreError(ErrorCode::bad_request,
+                       fmt::format("`{:.200}` is no file name: this broker puts backups into its "
+                                   "--backup-dir, name one without a folder",
+                                   asked));
+    return std::filesystem::path(options.backup_dir) / path;
+  }
+  if (!net::is_local_endpoint(options.listen))
+    throw StoreError(ErrorCode::not_allowed,
+                     fmt::format("this broker listens on {}, so that others than this machine may "
+                                 "ask: start it with --backup-dir, or run `millrace-broker backup` "
+                                 "on its machine",
+                                 options.listen));
+  if (!path.is_absolute())
+    throw StoreError(ErrorCode::bad_request, fmt::format("`{:.200}` is no absolute path", asked));
+  return asked;
+}
+
+protocol::BackedUp make_backup(const AppOptions& options, const std::string& asked) {
+  const std::string path = backup_path(options, asked);
+  const FileSummary summary = backup_database(options.db, path);
+  return {path, std::filesystem::file_size(path), summary.jobs};
 }
 
 /// The front runs on its own thread; what it throws is kept for the main thread.
@@ -90,7 +117,9 @@ int serve(const AppOptions& options, const Signals& signals) {
   // Declared in the order of their lives: the store outlives its reader, both outlive the front.
   Front::Signals front_signals;
   StoreThread store([&] { return open_store(options.db); }, front_signals.wakeup);
-  ReadThread reads([&] { return open_query(options.db); }, refuse_backup, front_signals.wakeup);
+  ReadThread reads([&] { return open_query(options.db); },
+                   [&](const std::string& path) { return make_backup(options, path); },
+                   front_signals.wakeup);
 
   // The file comes first: a second broker is told that the first one has it.
   auto bound = Router::bind(options.listen);

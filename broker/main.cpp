@@ -1,6 +1,10 @@
 // millrace-broker: keeps the queue.
 
+#include <CLI/CLI.hpp>
+#include <functional>
+
 #include "broker/app.h"
+#include "broker/file_commands.h"
 #include "common/util/log.h"
 #include "common/util/options.h"
 
@@ -37,6 +41,32 @@ millrace::Status read_retention(const std::vector<std::string>& texts,
   return {};
 }
 
+using FileCommand = std::function<int(const std::string& db)>;
+
+/// The commands that work on files. None of them given: the broker serves.
+void add_commands(CLI::App& app, std::string& file, FileCommand& chosen) {
+  using namespace millrace::broker;
+  const auto add = [&](CLI::App& parent, const std::string& name, const std::string& help,
+                       FileCommand command) {
+    CLI::App* added = parent.add_subcommand(name, help);
+    added->callback([&chosen, command = std::move(command)] { chosen = command; });
+    return added;
+  };
+  app.require_subcommand(0, 1);
+  add(app, "backup", "Copy the database to a new file, also while a broker serves it",
+      [&file](const std::string& db) { return run_backup(db, file); })
+      ->add_option("FILE", file, "The new file; never replaced")
+      ->required();
+  add(app, "restore", "Make the database from a backup; leases from before are void",
+      [&file](const std::string& db) { return run_restore(db, file); })
+      ->add_option("FILE", file, "The backup; left as it is")
+      ->required();
+  CLI::App* group = app.add_subcommand("db", "Look at the database");
+  group->require_subcommand(1);
+  add(*group, "check", "Read all of it and print `ok` or each problem; also beside a broker",
+      run_db_check);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -48,7 +78,7 @@ int main(int argc, char** argv) {
 
   OptionParser parser("millrace-broker",
                       "Keeps a durable job queue in one SQLite file and serves "
-                      "producers and workers.");
+                      "producers and workers. With a command it works on the file instead.");
   parser.add("listen", options.listen, "tcp://ADDRESS:PORT (port * picks one) or ipc://PATH");
   parser.add("db", options.db, "the SQLite file; made if it does not exist");
   parser.add("retention", retention,
@@ -58,7 +88,11 @@ int main(int argc, char** argv) {
   parser.add("min-free", min_free, "with less free disk space new jobs are refused");
   parser.add("log-level", log_level, "debug, info, warn or error");
   add_limits(parser, options.limits);
+  std::string file;
+  FileCommand command;
+  add_commands(parser.app(), file, command);
   if (const auto code = parser.parse(argc, argv)) return *code;
+  if (command) return command(options.db);
 
   const auto level = log::parse_level(log_level);
   if (!level) {

@@ -4,6 +4,7 @@
 #include <iterator>
 
 #include "common/util/clock.h"
+#include "common/util/instrument.h"
 #include "common/util/random.h"
 
 namespace millrace::producer {
@@ -43,6 +44,7 @@ Status BatchRun::run(JobSource& source, BatchEvents& events) {
     watch_if_due(now);
     awaits_.send_due(client_, now);
     if (Status good = events.turned(); !good) return good;
+    if (enqueued_ > 0) instrument::crash_point("producer.after_told");
   }
   return {};
 }
@@ -123,7 +125,9 @@ void BatchRun::send_ready(bool seal) {
                      .jobs = batcher_->take()};
   request.first_index = requested_;
   requested_ += request.message.jobs.size();
+  instrument::crash_point("producer.before_enqueue");
   request.correlation = client_.send(request.message);
+  instrument::crash_point("producer.after_enqueue_sent");
   window_.add(std::move(request));
   seal_sent_ = seal_sent_ || seal;
 }
@@ -135,7 +139,9 @@ void BatchRun::send_seal_alone() {
                      .batch = batch_,
                      .seal = true,
                      .jobs = {}};
+  instrument::crash_point("producer.before_seal");
   request.correlation = client_.send(request.message);
+  instrument::crash_point("producer.after_seal_sent");
   window_.add(std::move(request));
   seal_sent_ = true;
 }
@@ -152,6 +158,7 @@ Status BatchRun::handle(net::Event& event, BatchEvents& events, Instant now) {
   auto* pushed = std::get_if<net::Pushed>(&event);
   if (pushed == nullptr || !watch_ || leaving_) return {};
   if (auto* results = std::get_if<protocol::Results>(&pushed->message)) {
+    instrument::crash_point("producer.after_results");
     for (const protocol::ResultRow& row : watch_->accept(std::move(*results))) events.result(row);
   } else if (auto* error = std::get_if<protocol::ErrorReply>(&pushed->message)) {
     if (!error->retryable) return tl::make_unexpected(to_error(*error));
@@ -164,6 +171,7 @@ Status BatchRun::handle_reply(net::Replied& reply, BatchEvents& events, Instant 
   RequestWindow::Request* request = window_.find(reply.correlation, sequence);
   if (request == nullptr) return handle_awaited(reply, events, now), Status{};
   if (auto* enqueued = std::get_if<protocol::Enqueued>(&reply.message)) {
+    instrument::crash_point("producer.after_enqueued");
     acknowledge(sequence, *request, *enqueued, events);
     return {};
   }

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "common/util/clock.h"
+#include "common/util/instrument.h"
 #include "common/util/parse.h"
 
 namespace millrace::producer {
@@ -100,7 +101,9 @@ Status Client::check(const std::vector<net::Event>& events) {
 Result<protocol::Message> Client::ask(const protocol::Message& request, Patience kind) {
   Instant since = read_clocks().mono;
   std::optional<Instant> again_at;
+  instrument::crash_point("producer.before_command");
   std::uint64_t correlation = send(request);
+  instrument::crash_point("producer.after_command_sent");
   const Duration patience = std::max(options_.reconnect, options_.first_contact);
   while (true) {
     auto events = wait(kTurnMax);
@@ -114,7 +117,10 @@ Result<protocol::Message> Client::ask(const protocol::Message& request, Patience
       auto* reply = std::get_if<net::Replied>(&event);
       if (reply == nullptr || reply->correlation != correlation) continue;
       const auto* error = std::get_if<protocol::ErrorReply>(&reply->message);
-      if (error == nullptr) return std::move(reply->message);
+      if (error == nullptr) {
+        instrument::crash_point("producer.after_command");
+        return std::move(reply->message);
+      }
       const auto delay = retry_delay(*error);
       if (!delay || now - since > patience) return tl::make_unexpected(to_error(*error));
       again_at = now + *delay;

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "common/util/clock.h"
+#include "common/util/instrument.h"
 #include "common/util/log.h"
 #include "common/util/parse.h"
 
@@ -16,6 +17,7 @@ namespace {
 constexpr Duration kFirstContactQuiet{300};
 constexpr Duration kWaitingLineEvery{30'000};
 constexpr Duration kResumeAgainAfter{1000};
+constexpr std::string_view kDismissed = "dismissed";
 /// For runs that were asked to stop, beyond the grace.
 constexpr Duration kStopPatience{2000};
 
@@ -48,12 +50,12 @@ class Agent::PeerLink final : public Link {
 };
 
 Agent::Agent(AgentOptions options, const Registry& registry, const std::vector<PoolSpec>& pools,
-             CompletionQueue& completions)
+             CompletionQueue& completions, OutputBuffer& outputs)
     : options_(std::move(options)),
       registry_(registry),
       completions_(completions),
       link_(std::make_unique<PeerLink>(peer_)),
-      bench_(*link_, registry, pools) {}
+      bench_(*link_, registry, pools, outputs) {}
 
 Agent::~Agent() = default;
 
@@ -79,12 +81,14 @@ Farewell Agent::run() {
     now = read_clocks().mono;
     for (net::Event& event : events) handle(std::move(event), now);
     bench_.complete(completions_.take());
-    if (const int signal = stop_signal_.load(); signal != 0) begin_stop(signal, now);
+    if (const int signal = stop_signal_.load(); signal != 0)
+      begin_stop(signal == SIGINT ? "Ctrl-C" : "SIGTERM", "; once more ends at once", now);
     if (resume_again_at_ && now >= *resume_again_at_) send_resume(now);
     bench_.turn(now);
     peer_->set_heartbeat(bench_.heartbeat());
     say_where_we_are(now);
   }
+  instrument::crash_point("worker.before_bye");
   peer_->tell(protocol::Bye{});
   peer_.reset();  // hands over what was sent, BYE included, for a second at most
   return farewell();
@@ -111,9 +115,15 @@ void Agent::on_connected(const protocol::Welcome& welcome, Instant now) {
             peer_->endpoint(), welcome.broker);
   was_connected_ = true;
   bench_.connected(welcome);
-  protocol::Offer offer{
-      .queues = options_.queues, .kinds = {}, .pools = bench_.slots(), .until = options_.until};
-  for (const auto& [name, kind] : registry_.kinds()) offer.kinds.emplace(name, kind.pool);
+  instrument::crash_point("worker.before_offer");
+  protocol::Offer offer;
+  offer.queues = options_.queues;
+  offer.pools = bench_.slots();
+  offer.until = options_.until;
+  for (const auto& [name, kind] : registry_.kinds()) {
+    offer.kinds.emplace(name, kind.pool);
+    if (kind.options != protocol::KindOptions{}) offer.kind_options.emplace(name, kind.options);
+  }
   peer_->tell(std::move(offer));
   // The broker answers with the numbers that credit is counted in; until then none is told.
   send_resume(now);
@@ -122,7 +132,9 @@ void Agent::on_connected(const protocol::Welcome& welcome, Instant now) {
 void Agent::send_resume(Instant now) {
   resume_again_at_.reset();
   if (resume_ != 0) peer_->forget(resume_);  // only the newest one is true
+  instrument::crash_point("worker.before_resume");
   resume_ = peer_->request(bench_.resume(now));
+  instrument::crash_point("worker.after_resume");
 }
 
 void Agent::on_reply(net::Replied replied, Instant now) {
@@ -149,11 +161,13 @@ void Agent::on_push(protocol::Message message, Instant now) {
           [&](protocol::Jobs& jobs) { bench_.deliver(std::move(jobs)); },
           [&](protocol::Cancel& cancel) {
             log::debug("{} leases revoked: {}", cancel.leases.size(), cancel.reason);
-            bench_.revoke(cancel.leases, StopReason::cancelled);
+            instrument::crash_point("worker.before_revoke");
+            bench_.revoke(cancel.leases,
+                          cancel.reason == "timeout" ? StopReason::timeout : StopReason::cancelled);
           },
           [&](protocol::Recall& recall) { bench_.recall(recall.leases); },
           [&](protocol::ResumeWanted&) { send_resume(now); },
-          [&](protocol::Drained& drained) { on_drained(std::move(drained)); },
+          [&](protocol::Drained& drained) { on_drained(std::move(drained), now); },
           [&](protocol::ErrorReply& error) {
             log::warn("the broker says {}: {}", error.code, error.message);
             const ErrorCode code = error_code(error.code);
@@ -168,21 +182,22 @@ void Agent::on_push(protocol::Message message, Instant now) {
 
 // ---- leaving -----------------------------------------------------------------------------------
 
-void Agent::on_drained(protocol::Drained drained) {
+void Agent::on_drained(protocol::Drained drained, Instant now) {
   bench_.close();
+  // Drained queues have no job that could still run; who is dismissed may be in the midst of it.
+  if (drained.reason == kDismissed) begin_stop("the operator's word", {}, now);
   drained_ = std::move(drained);
 }
 
-void Agent::begin_stop(int signal, Instant now) {
+void Agent::begin_stop(std::string_view whose, std::string_view hint, Instant now) {
   if (grace_ends_at_) return;
   grace_ends_at_ = now + options_.grace;
   bench_.close();
-  const char* name = signal == SIGINT ? "Ctrl-C" : "SIGTERM";
   if (bench_.running() == 0)
-    log::info("stopping on {}", name);
+    log::info("stopping on {}", whose);
   else
-    log::info("stopping on {}: running jobs ({}) have {} to finish; once more ends at once", name,
-              bench_.running(), format_duration(options_.grace));
+    log::info("stopping on {}: running jobs ({}) have {} to finish{}", whose, bench_.running(),
+              format_duration(options_.grace), hint);
 }
 
 bool Agent::finished(Instant now) {
@@ -204,14 +219,17 @@ bool Agent::finished(Instant now) {
 
 Farewell Agent::farewell() const {
   if (refused_) return *refused_;
-  if (drained_) return {kExitOk, drained_text(*drained_, bench_.tally())};
-  std::string text = fmt::format("stopped; {}", tally_text(bench_.tally()));
+  std::string text = drained_ ? drained_text(*drained_, bench_.tally())
+                              : fmt::format("stopped; {}", tally_text(bench_.tally()));
+  if (!grace_ends_at_) return {kExitOk, std::move(text)};
   if (bench_.tally().released > 0) text += fmt::format(", gave {} back", bench_.tally().released);
   if (bench_.running() > 0) text += fmt::format(", left {} that did not stop", bench_.running());
   return {kExitOk, std::move(text)};
 }
 
 std::string drained_text(const protocol::Drained& drained, const Tally& tally) {
+  if (drained.reason == kDismissed)
+    return fmt::format("dismissed by the operator; {}", tally_text(tally));
   const bool empty = drained.reason == "empty";
   std::string text;
   for (const protocol::QueueGeneration& entry : drained.queues) {

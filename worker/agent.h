@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/net/peer.h"
@@ -34,9 +35,9 @@ struct Farewell {
 /// Everything but stop() belongs to the thread that calls run(), `mr-agent`.
 class Agent {
  public:
-  /// `registry`, `completions` and the executors of `pools` must outlive it.
+  /// `registry`, `completions`, `outputs` and the executors of `pools` must outlive it.
   Agent(AgentOptions options, const Registry& registry, const std::vector<PoolSpec>& pools,
-        CompletionQueue& completions);
+        CompletionQueue& completions, OutputBuffer& outputs);
   ~Agent();
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
@@ -54,9 +55,10 @@ class Agent {
   void on_connected(const protocol::Welcome& welcome, Instant now);
   void on_reply(net::Replied replied, Instant now);
   void on_push(protocol::Message message, Instant now);
-  void on_drained(protocol::Drained drained);
+  void on_drained(protocol::Drained drained, Instant now);
   void send_resume(Instant now);
-  void begin_stop(int signal, Instant now);
+  /// On whose word, and what to say to people about it.
+  void begin_stop(std::string_view whose, std::string_view hint, Instant now);
   void say_where_we_are(Instant now);
   [[nodiscard]] bool finished(Instant now);
   [[nodiscard]] Duration until_next(Instant now) const;

@@ -67,7 +67,7 @@ Host::Host(HostOptions options, Registry registry)
     : options_(std::move(options)), registry_(std::move(registry)) {
   add_pool(kPoolIo, options_.io_threads);
   add_pool(kPoolCpu, options_.cpu_threads);
-  agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_);
+  agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_, outputs_);
 }
 
 void Host::add_pool(const char* name, std::uint64_t threads) {
@@ -75,7 +75,7 @@ void Host::add_pool(const char* name, std::uint64_t threads) {
     registry_.remove_pool(name);
   else
     executors_.emplace_back(
-        name, std::make_unique<ThreadExecutor>(name, threads, registry_, completions_));
+        name, std::make_unique<ThreadExecutor>(name, threads, registry_, completions_, outputs_));
 }
 
 std::vector<PoolSpec> Host::specs() const {

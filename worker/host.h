@@ -53,8 +53,9 @@ class Host {
 
   HostOptions options_;
   Registry registry_;
-  // The executors use the two above and the queue, so they go first.
+  // The executors use the two above and what follows, so they go first.
   CompletionQueue completions_;
+  OutputBuffer outputs_{completions_.wakeup()};
   std::vector<std::pair<std::string, std::unique_ptr<Executor>>> executors_;
   std::unique_ptr<Agent> agent_;
 };

@@ -31,6 +31,21 @@ void Outbox::add(Verb verb, protocol::Outcome outcome) {
   if (verb != Verb::release) ++results_;
 }
 
+void Outbox::hold(Verb verb, protocol::Outcome outcome) {
+  bytes_ += size_of(outcome);
+  if (verb != Verb::release) ++results_;
+  const LeaseId lease = outcome.lease;
+  held_.emplace(lease, Held{verb, std::move(outcome)});
+}
+
+std::optional<Outbox::Held> Outbox::take_held(LeaseId lease) {
+  auto node = held_.extract(lease);
+  if (node.empty()) return std::nullopt;
+  bytes_ -= size_of(node.mapped().outcome);
+  if (node.mapped().verb != Verb::release) --results_;
+  return std::move(node.mapped());
+}
+
 std::vector<Outbox::Parcel> Outbox::pack(Instant now) {
   std::vector<Parcel> parcels = std::exchange(unsent_, {});
   while (!postponed_.empty() && postponed_.begin()->first <= now)
@@ -75,6 +90,7 @@ bool Outbox::remove(Parcel& parcel, LeaseId lease) {
 }
 
 std::optional<std::uint64_t> Outbox::drop(LeaseId lease) {
+  if (take_held(lease)) return std::nullopt;
   for (auto entry = postponed_.begin(); entry != postponed_.end(); ++entry) {
     if (!remove(entry->second, lease)) continue;
     if (entry->second.items.empty()) postponed_.erase(entry);

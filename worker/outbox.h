@@ -26,6 +26,14 @@ class Outbox {
   };
 
   void add(Verb verb, protocol::Outcome outcome);
+  /// As add(), but it does not go out: it waits for take_held().
+  void hold(Verb verb, protocol::Outcome outcome);
+  struct Held {
+    Verb verb = Verb::ack;
+    protocol::Outcome outcome;
+  };
+  /// Takes out what hold() put there for this lease.
+  [[nodiscard]] std::optional<Held> take_held(LeaseId lease);
   /// What was added since the last call, in as few messages as the limits allow, and what was
   /// postponed until now. Each goes out and then into keep().
   [[nodiscard]] std::vector<Parcel> pack(Instant now);
@@ -51,6 +59,7 @@ class Outbox {
   /// Takes the lease out of the parcel; false when it is not in it.
   bool remove(Parcel& parcel, LeaseId lease);
 
+  std::map<LeaseId, Held> held_;
   std::vector<Parcel> unsent_;
   std::map<std::uint64_t, Parcel> sent_;  // by correlation
   std::multimap<Instant, Parcel> postponed_;

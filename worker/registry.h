@@ -7,12 +7,15 @@
 #include <string>
 #include <string_view>
 
+#include "common/protocol/messages.h"
+
 namespace millrace::worker {
 
 /// A kind of job: where it runs and what runs it.
 struct Kind {
   std::string pool;
   Handler handler;
+  protocol::KindOptions options = {};  ///< what its author says of its jobs
 };
 
 /// The kinds a worker offers. Filled before any thread starts, read by all afterwards.

@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "common/retry.h"
 #include "common/util/log.h"
 #include "common/util/mutex.h"
 #include "common/util/signals.h"
@@ -43,6 +44,27 @@ worker::HostOptions to_options(WorkerConfig config) {
   for (const Status& good : {check_queues(options), check_threads(options)})
     if (!good) throw std::invalid_argument(good.error().message);
   return options;
+}
+
+/// Throws std::invalid_argument, naming the kind and the option.
+protocol::KindOptions to_protocol(const std::string& kind, const KindOptions& options) {
+  const auto check = [&](const char* name, std::int64_t value, std::int64_t max) {
+    if (value < 0 || value > max)
+      throw std::invalid_argument(
+          fmt::format("kind `{}`: {} is {}, it must be 0 … {}", kind, name, value, max));
+  };
+  check("max_attempts", options.max_attempts, kMaxAttemptsMax);
+  check("crashes_max", options.crashes_max, kMaxAttemptsMax);
+  check("timeout in ms", options.timeout.count(), kDurationMax.count());
+  check("length of retry", static_cast<std::int64_t>(options.retry.size()), kRetryBytesMax);
+  if (!options.retry.empty())
+    if (const auto policy = parse_retry(options.retry); !policy)
+      throw std::invalid_argument(fmt::format("kind `{}`: {}", kind, policy.error().message));
+  return {.max_attempts = options.max_attempts,
+          .crashes_max = options.crashes_max,
+          .timeout = options.timeout,
+          .retry = options.retry,
+          .not_replayable = !options.replayable};
 }
 
 /// Puts the thread's signal mask back.
@@ -82,14 +104,15 @@ struct Worker::State {
 Worker::Worker(WorkerConfig config) : state_(std::make_unique<State>(std::move(config))) {}
 Worker::~Worker() = default;
 
-void Worker::kind(const std::string& name, const std::string& pool, Handler handler) {
+void Worker::kind(const std::string& name, const std::string& pool, Handler handler,
+                  KindOptions options) {
   if (!is_name(name))
     throw std::invalid_argument(
         fmt::format("`{}` is no name of a kind: 1 to 64 of a-z 0-9 . _ -", name));
   if (pool != kPoolIo && pool != kPoolCpu)
     throw std::invalid_argument(fmt::format("there is no pool `{}`: use io or cpu", pool));
   if (!handler) throw std::invalid_argument(fmt::format("kind `{}` has no handler", name));
-  state_->registry.add(name, {pool, std::move(handler)});
+  state_->registry.add(name, {pool, std::move(handler), to_protocol(name, options)});
 }
 
 int Worker::run() {

@@ -2,30 +2,19 @@
 
 #include <fmt/format.h>
 
-#include <condition_variable>
 #include <exception>
-#include <mutex>
 
 #include "common/assert.h"
+#include "common/util/instrument.h"
 #include "common/util/thread.h"
-
-namespace millrace {
-
-bool JobContext::wait(Duration duration) const {
-  std::mutex mutex;
-  std::condition_variable_any condition;
-  std::unique_lock lock(mutex);
-  condition.wait_for(lock, stop_, duration, [] { return false; });
-  return !cancelled();
-}
-
-}  // namespace millrace
+#include "worker/run_context.h"
 
 namespace millrace::worker {
 
 ThreadExecutor::ThreadExecutor(const std::string& pool, std::size_t threads,
-                               const Registry& registry, CompletionQueue& completions)
-    : slots_(threads), registry_(registry), completions_(completions) {
+                               const Registry& registry, CompletionQueue& completions,
+                               OutputBuffer& outputs)
+    : slots_(threads), registry_(registry), completions_(completions), outputs_(outputs) {
   try {
     for (std::size_t i = 1; i <= threads; ++i) {
       {
@@ -131,12 +120,14 @@ void ThreadExecutor::serve() {
 
 Completion ThreadExecutor::run(const Job& job, std::stop_token token) const {
   const auto begin = std::chrono::steady_clock::now();
-  JobContext context(job, std::move(token));
+  RunContext context(job, std::move(token), outputs_);
   Completion completion{.lease = job.lease};
   const Kind* kind = registry_.find(job.kind);
   MR_ASSERT(kind != nullptr, "kind `{}` was never offered", job.kind);
   try {
+    instrument::crash_point("worker.before_handler");
     completion.outcome = kind->handler(context);
+    instrument::crash_point("worker.after_handler");
   } catch (const std::exception& error) {
     completion.outcome = Outcome::nack(error.what());
   } catch (...) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/executor.h"
+#include "worker/output_buffer.h"
 #include "worker/registry.h"
 
 namespace millrace::worker {
@@ -16,10 +17,10 @@ namespace millrace::worker {
 /// handler that never looks at its stop token keeps its thread.
 class ThreadExecutor final : public Executor {
  public:
-  /// `registry` and `completions` must outlive it. Throws std::system_error when the machine has no
-  /// room for `threads` threads.
+  /// `registry`, `completions` and `outputs` must outlive it. Throws std::system_error when the
+  /// machine has no room for `threads` threads.
   ThreadExecutor(const std::string& pool, std::size_t threads, const Registry& registry,
-                 CompletionQueue& completions);
+                 CompletionQueue& completions, OutputBuffer& outputs);
   /// Stops, and waits for every run to return.
   ~ThreadExecutor() override;
   ThreadExecutor(const ThreadExecutor&) = delete;
@@ -44,6 +45,7 @@ class ThreadExecutor final : public Executor {
   const std::size_t slots_;
   const Registry& registry_;
   CompletionQueue& completions_;
+  OutputBuffer& outputs_;
 
   Mutex mutex_;
   Condition work_;

@@ -3,8 +3,10 @@
 #include <algorithm>
 
 #include "common/assert.h"
+#include "common/util/instrument.h"
 #include "common/util/log.h"
 #include "common/util/parse.h"
+#include "worker/text.h"
 
 namespace millrace::worker {
 
@@ -12,23 +14,21 @@ using State = HeldLease::State;
 
 namespace {
 
-constexpr Duration kSendAgainAfter{500};
-
-/// At most kErrorBytesMax bytes, not cut inside a character of UTF-8.
 std::string shortened(std::string text) {
-  const std::size_t error_bytes_max = Limits{}.error_bytes_max;
   if (text.empty()) return "failed";
-  if (text.size() <= error_bytes_max) return text;
-  std::size_t end = error_bytes_max;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  text.resize(end);
+  text.resize(utf8_prefix(text, Limits{}.error_bytes_max).size());
   return text;
 }
 
 }  // namespace
 
-Workbench::Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools)
-    : link_(link), registry_(registry), result_bytes_max_(Limits{}.result_bytes_max) {
+Workbench::Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools,
+                     OutputBuffer& outputs)
+    : link_(link),
+      registry_(registry),
+      outputs_(outputs),
+      output_sender_(link, outputs),
+      result_bytes_max_(Limits{}.result_bytes_max) {
   MR_ASSERT(!pools.empty());
   for (const PoolSpec& pool : pools) {
     const std::size_t count = pool.executor->slots();
@@ -39,6 +39,7 @@ Workbench::Workbench(Link& link, const Registry& registry, const std::vector<Poo
 // ---- the session -------------------------------------------------------------------------------
 
 void Workbench::connected(const protocol::Welcome& welcome) {
+  output_sender_.connected(welcome);
   if (welcome.result_bytes_max > 0) result_bytes_max_ = welcome.result_bytes_max;
   const std::uint64_t leases_max =
       welcome.leases_max > 0 ? welcome.leases_max : Limits{}.leases_per_worker_max;
@@ -61,6 +62,7 @@ void Workbench::connected(const protocol::Welcome& welcome) {
 
 void Workbench::resumed(const protocol::Resumed& resumed) {
   drop(resumed.drop);
+  output_sender_.resumed();
   for (Pool& pool : pools_) {
     const auto delivered = resumed.delivered.find(pool.name);
     pool.credit.learn_numbers(delivered == resumed.delivered.end() ? 0 : delivered->second);
@@ -78,6 +80,7 @@ void Workbench::drop(const std::vector<LeaseId>& leases) {
       gone.push_back(lease);
     } else if (++held->drops > 1) {
       if (const auto correlation = outbox_.drop(lease)) link_.forget(*correlation);
+      outputs_.discard(lease);
       finish(lease);
     }
   }
@@ -112,6 +115,7 @@ std::size_t Workbench::pool_index(const std::string& name, const std::string& ki
 }
 
 void Workbench::deliver(protocol::Jobs jobs) {
+  instrument::crash_point("worker.after_delivery");
   for (protocol::Delivery& delivery : jobs.items) {
     const LeaseId lease = delivery.lease;
     const std::uint64_t number = delivery.number;
@@ -203,7 +207,22 @@ void Workbench::put(Verb verb, HeldLease& held, protocol::Outcome outcome) {
   outcome.job = held.delivery.job;
   held.delivery.payload = {};
   book_.end(held, outcome.elapsed);
-  outbox_.add(verb, std::move(outcome));
+  outbox_.hold(verb, std::move(outcome));
+  // Not before all that its run left behind is settled: see OutputSender.
+  if (const auto over = outputs_.end(held.delivery.lease)) let_go(*over);
+}
+
+/// Nothing of this run's output is on its way any more: so its outcome may go.
+void Workbench::let_go(const OutputBuffer::Ended& run) {
+  std::optional<Outbox::Held> held = outbox_.take_held(run.lease);
+  if (!held) return;
+  if (run.chunk_refused && held->verb == Verb::ack) {
+    held->verb = Verb::reject;
+    held->outcome.result = {};
+    held->outcome.error = "output_refused: the broker did not take a part of the result";
+    ++tally_.failed;
+  }
+  outbox_.add(held->verb, std::move(held->outcome));
 }
 
 void Workbench::release(HeldLease& held) {
@@ -215,6 +234,7 @@ void Workbench::release(HeldLease& held) {
 void Workbench::finish(LeaseId lease) {
   pools_[book_.find(lease)->pool].credit.finish();
   book_.erase(lease);
+  static_cast<void>(outputs_.end(lease));
 }
 
 void Workbench::revoke(const std::vector<LeaseId>& leases, StopReason reason) {
@@ -225,6 +245,7 @@ void Workbench::revoke(const std::vector<LeaseId>& leases, StopReason reason) {
       finish(lease);
     } else if (held->state == State::running) {
       book_.revoke(*held);
+      outputs_.discard(lease);
       pools_[held->pool].executor->cancel(lease, reason);
     }
     // An outcome that is on its way gets its SETTLED, saying `cancelled`.
@@ -239,6 +260,10 @@ void Workbench::recall(const std::vector<LeaseId>& leases) {
 }
 
 bool Workbench::answered(std::uint64_t correlation, const protocol::Message& reply, Instant now) {
+  if (const auto over = output_sender_.answered(correlation, reply, now)) {
+    for (const OutputBuffer::Ended& run : *over) let_go(run);
+    return true;
+  }
   const auto* error = std::get_if<protocol::ErrorReply>(&reply);
   if (error != nullptr && error->retryable)
     return outbox_.postpone(correlation, now + std::max(error->after, kSendAgainAfter));
@@ -248,7 +273,9 @@ bool Workbench::answered(std::uint64_t correlation, const protocol::Message& rep
     log::error("the broker refused {} outcomes: {}: {}", parcel->items.size(), error->code,
                error->message);
   const auto* settled = std::get_if<protocol::Settled>(&reply);
+  instrument::crash_point("worker.before_settled");
   settle(*parcel, settled != nullptr ? *settled : protocol::Settled{});
+  instrument::crash_point("worker.after_settled");
   return true;
 }
 
@@ -290,10 +317,15 @@ void Workbench::stop_runs() {
 void Workbench::turn(Instant now) {
   stop_overdue(now);
   start_waiting(now);
+  output_sender_.turn(now);
   for (Outbox::Parcel& parcel : outbox_.pack(now)) {
+    const bool is_release = parcel.verb == Verb::release;
+    instrument::crash_point(is_release ? "worker.before_release" : "worker.before_outcome");
     const std::uint64_t correlation = link_.request(to_message(parcel));
+    instrument::crash_point(is_release ? "worker.after_release" : "worker.after_outcome");
     outbox_.keep(correlation, std::move(parcel));
   }
+  outputs_.set_outcome_bytes(outbox_.bytes());
   if (!closed_) send_credit();
 }
 
@@ -325,19 +357,22 @@ void Workbench::start_waiting(Instant now) {
                          .payload = std::move(delivery.payload),
                          .attempt = delivery.attempt,
                          .max_attempts = delivery.max_attempts,
+                         .deliveries = delivery.deliveries,
                          .lease = lease,
                          .timeout = delivery.timeout});
     }
   }
   if (started.leases.empty()) return;
   // Told before any handler begins: if this process dies in one, the broker knows which jobs ran.
+  instrument::crash_point("worker.before_started");
   link_.tell(std::move(started));
+  instrument::crash_point("worker.after_started");
   for (std::size_t i = 0; i < pools_.size(); ++i)
     if (!jobs[i].empty()) pools_[i].executor->start(std::move(jobs[i]));
 }
 
 void Workbench::send_credit() {
-  if (outbox_.bytes() >= kOutboxBytesMax) return;
+  if (outbox_.bytes() + outputs_.bytes() >= kOutboxBytesMax) return;
   protocol::Credit credit;
   for (Pool& pool : pools_) {
     pool.credit.raise();
@@ -350,8 +385,11 @@ void Workbench::send_credit() {
 
 std::optional<Instant> Workbench::next_deadline() const {
   std::optional<Instant> next = outbox_.next_due();
-  if (!deadlines_.empty() && (!next || deadlines_.begin()->first < *next))
-    next = deadlines_.begin()->first;
+  const auto sooner = [&](std::optional<Instant> at) {
+    if (at && (!next || *at < *next)) next = at;
+  };
+  sooner(output_sender_.next_due());
+  if (!deadlines_.empty()) sooner(deadlines_.begin()->first);
   return next;
 }
 

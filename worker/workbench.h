@@ -13,20 +13,12 @@
 #include "worker/credit.h"
 #include "worker/executor.h"
 #include "worker/lease_book.h"
+#include "worker/link.h"
 #include "worker/outbox.h"
+#include "worker/output_sender.h"
 #include "worker/registry.h"
 
 namespace millrace::worker {
-
-/// What the workbench says to the broker; net::Peer in the program, a recorder in tests.
-class Link {
- public:
-  virtual ~Link() = default;
-  virtual void tell(const protocol::Message& message) = 0;
-  /// Sent again by the link until it is answered.
-  virtual std::uint64_t request(protocol::Message message) = 0;
-  virtual void forget(std::uint64_t correlation) = 0;
-};
 
 /// The executor is borrowed; it outlives the workbench.
 struct PoolSpec {
@@ -45,7 +37,9 @@ struct Tally {
 /// send. Owned by the agent, on its thread. What it is told in one turn leaves together in `turn`.
 class Workbench {
  public:
-  Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools);
+  /// All but `pools` itself must outlive it.
+  Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools,
+            OutputBuffer& outputs);
 
   // ---- the session -----------------------------------------------------------------------------
   void connected(const protocol::Welcome& welcome);
@@ -70,7 +64,7 @@ class Workbench {
   /// Asks every run to stop; those that fail because of it are given back, uncharged.
   void stop_runs();
 
-  /// Starts what can start, sends what is to be sent. Once per turn, after everything above.
+  /// Starts what can start, sends what may be sent. Once per turn, after everything above.
   void turn(Instant now);
 
   // ---- looking ---------------------------------------------------------------------------------
@@ -94,6 +88,7 @@ class Workbench {
   Verb judge(Completion& completion, const HeldLease& held);
   void finish(LeaseId lease);
   void put(Verb verb, HeldLease& held, protocol::Outcome outcome);
+  void let_go(const OutputBuffer::Ended& run);
   void release(HeldLease& held);
   void drop(const std::vector<LeaseId>& leases);
   [[nodiscard]] std::size_t pool_index(const std::string& name, const std::string& kind) const;
@@ -106,6 +101,8 @@ class Workbench {
   const Registry& registry_;
   std::vector<Pool> pools_;
   LeaseBook book_;
+  OutputBuffer& outputs_;
+  OutputSender output_sender_;
   Outbox outbox_;
   std::set<std::pair<Instant, LeaseId>> deadlines_;
   std::size_t result_bytes_max_;

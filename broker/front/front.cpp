@@ -8,6 +8,7 @@
 
 #include "common/protocol/codec.h"
 #include "common/util/clock.h"
+#include "common/util/instrument.h"
 #include "common/util/log.h"
 #include "common/util/parse.h"
 #include "common/util/thread.h"
@@ -76,7 +77,10 @@ void Front::front_take_done(Now now) {
     in_flight_bytes_ -= batch.bytes;
     if (!batch.payload_ids.empty())
       fill_payloads(batch.replies, batch.payload_ids, std::move(done.payloads));
+    const bool has_replies = !batch.replies.empty();
+    if (has_replies) instrument::crash_point("broker.before_reply");
     front_send(std::move(batch.replies), now);
+    if (has_replies) instrument::crash_point("broker.after_reply");
     for (Read& read : batch.reads) reads_.submit(std::move(read));
     for (Loaded& loaded : done.loaded) engine_.step(std::move(loaded), now);
   }
@@ -166,7 +170,11 @@ void Front::front_send(std::vector<Reply> replies, Now now) {
 }
 
 void Front::front_send_one(Reply reply, Now now) {
-  if (router_->send(reply.to, protocol::encode({reply.correlation, reply.message}))) return;
+  if (router_->send(reply.to, protocol::encode({reply.correlation, reply.message}))) {
+    if (std::holds_alternative<protocol::Jobs>(reply.message))
+      instrument::crash_point("broker.after_lease_sent");
+    return;
+  }
   engine_.step(Undelivered{std::move(reply)}, now);
 }
 

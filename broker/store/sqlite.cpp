@@ -35,12 +35,13 @@ bool SqliteError::is_interrupt() const { return (result_ & 0xff) == SQLITE_INTER
 
 Connection::Connection(const std::string& path, Access access, const std::string& vfs) {
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
-  flags |= access == Access::read ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+  flags |= access == Access::read || access == Access::copy ? SQLITE_OPEN_READONLY
+                                                            : SQLITE_OPEN_READWRITE;
   if (access == Access::create) flags |= SQLITE_OPEN_CREATE;
   const int result =
       sqlite3_open_v2(path.c_str(), &handle_, flags, vfs.empty() ? nullptr : vfs.c_str());
   if (result == SQLITE_OK) {
-    harden();
+    harden(access);
     return;
   }
   const std::string why = handle_ != nullptr ? sqlite3_errmsg(handle_) : sqlite3_errstr(result);
@@ -48,7 +49,7 @@ Connection::Connection(const std::string& path, Access access, const std::string
   throw SqliteError(code_of(result), fmt::format("cannot open `{}`: {}", path, why), result);
 }
 
-void Connection::harden() const {
+void Connection::harden(Access access) const {
   constexpr int kRowBytesMax = 64 << 20;
   sqlite3_db_config(handle_, SQLITE_DBCONFIG_DEFENSIVE, 1, nullptr);
   sqlite3_db_config(handle_, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
@@ -56,7 +57,8 @@ void Connection::harden() const {
   sqlite3_db_config(handle_, SQLITE_DBCONFIG_DQS_DDL, 0, nullptr);
   sqlite3_db_config(handle_, SQLITE_DBCONFIG_DQS_DML, 0, nullptr);
   sqlite3_db_config(handle_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
-  sqlite3_limit(handle_, SQLITE_LIMIT_ATTACHED, 0);
+  // VACUUM INTO attaches the file it writes.
+  sqlite3_limit(handle_, SQLITE_LIMIT_ATTACHED, access == Access::copy ? 1 : 0);
   sqlite3_limit(handle_, SQLITE_LIMIT_LENGTH, kRowBytesMax);
 }
 
@@ -192,6 +194,14 @@ bool Rows::next() {
 void Rows::finish() {
   while (next()) {
   }
+}
+
+int Rows::column(std::string_view name) const {
+  const int columns = sqlite3_column_count(statement_.statement_);
+  for (int i = 0; i < columns; ++i)
+    if (sqlite3_column_name(statement_.statement_, i) == name) return i;
+  throw StoreError(ErrorCode::internal, fmt::format("`{}` gives no column {}",
+                                                    sqlite3_sql(statement_.statement_), name));
 }
 
 bool Rows::is_null(int column) const {

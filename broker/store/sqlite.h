@@ -36,7 +36,8 @@ struct Blob {
   std::string_view bytes;
 };
 
-enum class Access : std::uint8_t { read, write, create };
+/// `copy` reads, and may write one other file with VACUUM INTO.
+enum class Access : std::uint8_t { read, copy, write, create };
 enum class Checkpoint : std::uint8_t { passive, restart, truncate };
 
 /// Owns one open database handle, hardened (no extensions, no attached files, no symbolic links, a
@@ -81,7 +82,7 @@ class Connection {
   [[noreturn]] void fail(int result, std::string_view doing) const;
 
  private:
-  void harden() const;
+  void harden(Access access) const;
 
   sqlite3* handle_ = nullptr;
   std::uint64_t log_pages_ = 0;
@@ -103,6 +104,8 @@ class Rows {
   /// For statements that give no rows.
   void finish();
 
+  /// Where the column `name` of the result stands. Throws internal when there is none.
+  [[nodiscard]] int column(std::string_view name) const;
   [[nodiscard]] bool is_null(int column) const;
   [[nodiscard]] std::int64_t integer(int column) const;
   [[nodiscard]] int small(int column) const { return static_cast<int>(integer(column)); }

@@ -5,6 +5,7 @@
 
 #include "broker/store/prune_rules.h"
 #include "broker/store/sqlite_statements.h"
+#include "common/util/instrument.h"
 
 namespace millrace::broker {
 namespace {
@@ -22,7 +23,9 @@ Loaded SqliteStore::answer(const Prune& prune) {
       pruned.next = JobId{std::max<std::uint64_t>(prune.from.value, 1)};
     if (!pruned.next) prune_workers();
     prune_requests(prune);
+    if (pruned.jobs > 0) instrument::crash_point("broker.before_prune");
     transaction.commit();
+    if (pruned.jobs > 0) instrument::crash_point("broker.after_prune");
     return pruned;
   });
 }

@@ -15,6 +15,7 @@
 #include "broker/store/sqlite_statements.h"
 #include "common/assert.h"
 #include "common/util/clock.h"
+#include "common/util/instrument.h"
 
 namespace millrace::broker {
 namespace {
@@ -66,7 +67,9 @@ Snapshot SqliteStore::start() {
   return guarded([&] {
     connection_.checkpoint(sqlite::Checkpoint::truncate);
     check_file();
+    instrument::crash_point("broker.before_start_epoch");
     raise_epoch();
+    instrument::crash_point("broker.after_start_epoch");
     Snapshot result = snapshot();
     last_worker_at_start_ = result.last_worker;
     started_at_ = read_clocks().utc;
@@ -90,6 +93,7 @@ void SqliteStore::raise_epoch() {
   with_space([&] {
     sqlite::Transaction transaction(connection_, sqlite::Transaction::Kind::write);
     connection_.execute("UPDATE meta SET epoch = epoch + 1, clean = 0");
+    instrument::crash_point("broker.during_start_epoch");
     transaction.commit();
   });
   epoch_ = static_cast<std::uint64_t>(connection_.integer("SELECT epoch FROM meta"));
@@ -133,7 +137,9 @@ void SqliteStore::manage_log(Instant now) {
   if (bytes >= options_.log_truncate_bytes) mode = sqlite::Checkpoint::truncate;
   bool complete = false;
   connection_.wait_for_locks(Duration{0});
+  instrument::crash_point("broker.before_checkpoint");
   complete = connection_.checkpoint(mode);
+  instrument::crash_point("broker.after_checkpoint");
   connection_.wait_for_locks(kLockWait);
   if (complete)
     log_pages_moved_ = connection_.log_pages();
@@ -182,11 +188,14 @@ void SqliteStore::shrink_file(Instant now) {
 }
 
 void SqliteStore::stop() {
+  instrument::crash_point("broker.before_stop");
   connection_.execute("UPDATE meta SET clean = 1");
   connection_.execute("PRAGMA analysis_limit = 400");
   connection_.execute("PRAGMA optimize");
   connection_.wait_for_locks(Duration{0});
+  instrument::crash_point("broker.before_stop_checkpoint");
   connection_.checkpoint(sqlite::Checkpoint::truncate);
+  instrument::crash_point("broker.after_stop_checkpoint");
   connection_.checkpoint_when_closed();
 }
 

@@ -4,6 +4,7 @@
 
 #include "broker/store/checksum.h"
 #include "broker/store/sqlite_statements.h"
+#include "common/util/instrument.h"
 
 namespace millrace::broker {
 namespace {
@@ -42,6 +43,7 @@ void SqliteStore::apply(const WriteBatch& batch) {
   write_unique(batch);
   write_jobs(batch);
   apply_deltas(batch.lane_deltas);
+  instrument::crash_point("broker.in_transaction");
   transaction.commit();
 }
 

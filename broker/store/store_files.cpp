@@ -79,6 +79,14 @@ void check_file_header(const std::string& path) {
     if (errno == ENOENT) return;
     fail_errno(fmt::format("read `{}`", path));
   }
+  // SQLite's log and our lock lie beside one name: a broker under each of two would tear the file.
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) fail_errno(fmt::format("look at `{}`", path));
+  if (info.st_nlink > 1)
+    throw StoreError(ErrorCode::storage_failed,
+                     fmt::format("`{}` has {} names (hard links); a database must have one: remove "
+                                 "the others, or replace this one by a copy",
+                                 path, info.st_nlink));
   Header header{};
   const ssize_t got = ::pread(file.get(), header.data(), header.size(), 0);
   if (got < 0) fail_errno(fmt::format("read `{}`", path));

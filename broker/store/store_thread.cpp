@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "common/util/instrument.h"
 #include "common/util/thread.h"
 
 namespace millrace::broker {
@@ -66,7 +67,11 @@ void StoreThread::serve(Store& store) {
     auto task = tasks_.pop_for(kMaintainEvery);
     if (task) {
       CommitDone done{task->number, {}, {}};
-      if (!task->writes.empty()) store.commit(task->writes);
+      if (!task->writes.empty()) {
+        instrument::crash_point("broker.before_commit");
+        store.commit(task->writes);
+        instrument::crash_point("broker.after_commit");
+      }
       for (const Load& load : task->loads) done.loaded.push_back(store.load(load));
       if (!task->payloads.empty()) done.payloads = store.payloads(task->payloads);
       free_bytes_ = store.free_bytes();

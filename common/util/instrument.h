@@ -14,7 +14,9 @@ namespace millrace::instrument {
 void choose_mutant(int n);
 
 /// Ends this process with SIGKILL when the environment says MILLRACE_CRASH_AT=NAME, or, with
-/// MILLRACE_CRASH_AT=NAME:COUNT, when it comes here for the COUNTth time.
+/// MILLRACE_CRASH_AT=NAME:COUNT, when it comes here for the COUNTth time. With
+/// MILLRACE_CRASH_ARMED=PATH only visits while that file exists count, so that a test can bring a
+/// process into a state first. tests/crash/crash_points_test.py stages a crash at each name.
 void crash_point(const char* name);
 
 #else

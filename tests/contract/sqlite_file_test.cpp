@@ -166,6 +166,16 @@ TEST_F(SqliteFile, RelativePathsAndLinkedFoldersWork) {
   EXPECT_TRUE(fs::exists(folder_.file("real/jobs.db")));
 }
 
+TEST_F(SqliteFile, AFileWithTwoNamesIsRefusedUnderEither) {
+  open().reset();
+  fs::create_hard_link(path_, folder_.file("other.db"));
+
+  EXPECT_THAT(refusal(ErrorCode::storage_failed), HasSubstr("hard links"));
+  EXPECT_EQ(thrown_code([&] { SqliteStore(fast_options(folder_.file("other.db"))); }),
+            ErrorCode::storage_failed);
+  EXPECT_FALSE(fs::exists(folder_.file("other.db-wal")));
+}
+
 TEST_F(SqliteFile, ASettingThatDoesNotTakeIsRefused) {
   change("PRAGMA page_size = 8192; CREATE TABLE t (a); DROP TABLE t; PRAGMA application_id = " +
          std::to_string(kApplicationId));

@@ -68,6 +68,20 @@ class Database(millrace_testing.Case):
         self.assertEqual(set(codes), {75})
         audit.check(self.b.db, self.ids, ended=True, final=("done",))
 
+    def test_nobody_gets_in_by_another_name(self):
+        link = self.folder / "link.db"
+        link.symlink_to(self.b.db)
+        hard = self.folder / "hard.db"
+        os.link(self.b.db, hard)
+        for path, code in ((link, 75), (hard, 74)):
+            done = self.run_broker("--listen", "tcp://127.0.0.1:*", "--db", path)
+            self.assertEqual(done.code, code, done)
+        self.assertFalse(pathlib.Path(f"{hard}-wal").exists())
+        more = self.enqueue_many(self.b, "echo", range(10))
+        self.worker(self.b, "--until", "empty")
+        self.wait_for_states(self.b, done=60)
+        audit.check(self.b.db, self.ids + more, ended=True, final=("done",))
+
     def test_a_killed_broker_leaves_a_file_that_anybody_can_read(self):
         self.b.kill()
         audit.check(self.b.db, self.ids)

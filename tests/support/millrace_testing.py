@@ -194,14 +194,18 @@ class Finished:
 
 
 class Broker(Process):
-    """A broker that serves: its endpoint is known when this returns."""
+    """A broker that serves: its endpoint is known when this returns.
 
-    def __init__(self, folder, *options, listen="tcp://127.0.0.1:*", db=None, **keywords):
+    `prefix`: words of a program that runs it, as its parent or in its place.
+    """
+
+    def __init__(self, folder, *options, listen="tcp://127.0.0.1:*", db=None, prefix=(),
+                 **keywords):
         self.folder = pathlib.Path(folder)
         self.db = pathlib.Path(db or self.folder / "millrace.db")
         self.options = options
-        super().__init__([BIN / "millrace-broker", "--listen", listen, "--db", self.db, *options],
-                         folder, **keywords)
+        super().__init__([*prefix, BIN / "millrace-broker", "--listen", listen, "--db", self.db,
+                          *options], folder, **keywords)
         self.endpoint = self.wait_for_line(r"^ready (\S+)$", START_SECONDS).group(1)
 
     def query(self, sql, *parameters):
@@ -293,10 +297,10 @@ class Case(unittest.TestCase):
         self._processes.append(broker)
         return broker
 
-    def broker_again(self, before):
+    def broker_again(self, before, **keywords):
         """A broker with the endpoint and the file of one that has ended."""
         return self.broker(*before.options, listen=before.endpoint, db=before.db,
-                           folder=before.folder)
+                           folder=before.folder, **keywords)
 
     def run_broker(self, *options, seconds=PATIENCE_SECONDS, **keywords):
         """A broker that is expected to end by itself."""
@@ -306,7 +310,9 @@ class Case(unittest.TestCase):
     def worker(self, broker, *options, connected=True, **keywords):
         """A worker; it has a session at the broker when this returns."""
         endpoint = broker.endpoint if isinstance(broker, Broker) else broker
-        worker = self.start([BIN / "millrace-worker", "--broker", endpoint, *options], **keywords)
+        prefix = keywords.pop("prefix", ())
+        worker = self.start([*prefix, BIN / "millrace-worker", "--broker", endpoint, *options],
+                            **keywords)
         if connected:
             worker.wait_for_line("connected to the broker", START_SECONDS)
         return worker
@@ -314,7 +320,9 @@ class Case(unittest.TestCase):
     def start_producer(self, broker, *words, **keywords):
         endpoint = broker.endpoint if isinstance(broker, Broker) else broker
         environment = {"MILLRACE_BROKER": endpoint, **keywords.pop("environment", {})}
-        return self.start([BIN / "millrace-producer", *words], environment=environment, **keywords)
+        prefix = keywords.pop("prefix", ())
+        return self.start([*prefix, BIN / "millrace-producer", *words], environment=environment,
+                          **keywords)
 
     def producer(self, broker, *words, stdin=None, seconds=PATIENCE_SECONDS, **keywords):
         """Runs a command of the producer to its end. `stdin` is text."""

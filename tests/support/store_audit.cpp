@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <set>
 #include <stdexcept>
+#include <vector>
+
+#include "broker/store/row_check.h"
 
 namespace millrace::broker {
 namespace {
@@ -12,58 +15,6 @@ namespace {
 template <class... Values>
 void require(bool holds, fmt::format_string<Values...> text, Values&&... values) {
   if (!holds) throw std::runtime_error(fmt::format(text, std::forward<Values>(values)...));
-}
-
-/// What the jobs of a batch add up to.
-struct Totals {
-  std::uint64_t total = 0;
-  StateCounts counts{};
-};
-
-void check_job(const JobRecord& job) {
-  const JobStatus& status = job.status;
-  require(is_final(status.state) == static_cast<bool>(status.finish_seq),
-          "job {} is {} with finish_seq {}", job.id.value, to_string(status.state),
-          status.finish_seq.value);
-  require(is_final(status.state) == (status.finished_at != Time{}), "job {} is {} with an end",
-          job.id.value, to_string(status.state));
-  require(status.state != JobState::leased || status.lease, "job {} is leased without a lease",
-          job.id.value);
-  require(status.attempts - status.attempts_base <= job.spec.max_attempts,
-          "job {} had {} attempts of {}", job.id.value, status.attempts, job.spec.max_attempts);
-  require(status.attempts + status.crashes <= status.deliveries,
-          "job {} ran {}+{} times with {} deliveries", job.id.value, status.attempts,
-          status.crashes, status.deliveries);
-  require(status.crashes - status.crashes_base <= kCrashesMaxDefault, "job {} crashed {} times",
-          job.id.value, status.crashes);
-}
-
-void check_lanes(const MemoryState& disk, const std::map<LaneId, StateCounts>& rows) {
-  for (const auto& [id, lane] : disk.lanes) {
-    const auto found = rows.find(id);
-    const StateCounts counts = found == rows.end() ? StateCounts{} : found->second;
-    for (std::size_t state = 0; state < kJobStateCount; ++state)
-      require(lane.counts.at(state) == counts.at(state), "lane {}/{} counts {} {}, has {}",
-              lane.queue, lane.kind, lane.counts.at(state), to_string(static_cast<JobState>(state)),
-              counts.at(state));
-  }
-}
-
-void check_batch(const BatchRow& batch, const Totals& rows) {
-  const auto count = [&](JobState state) {
-    return rows.counts.at(static_cast<std::size_t>(state));
-  };
-  const std::uint64_t open = count(JobState::blocked) + count(JobState::scheduled) +
-                             count(JobState::ready) + count(JobState::leased);
-  const bool same = batch.open == open && batch.done == count(JobState::done) &&
-                    batch.dead == count(JobState::dead) &&
-                    batch.cancelled == count(JobState::cancelled) && batch.total == rows.total;
-  require(
-      same,
-      "batch {} says {} of {} open, {} done, {} dead, {} cancelled; its jobs are {} of {} open, "
-      "{} done, {} dead, {} cancelled",
-      batch.id.value, batch.open, batch.total, batch.done, batch.dead, batch.cancelled, open,
-      rows.total, count(JobState::done), count(JobState::dead), count(JobState::cancelled));
 }
 
 }  // namespace
@@ -103,24 +54,25 @@ void StoreAudit::note_end(JobId job, const JobStatus& status) {
 }
 
 void StoreAudit::check(const MemoryState& disk) const {
-  std::map<LaneId, StateCounts> lanes;
-  std::map<BatchId, Totals> batches;
-  std::set<FinishSeq> ends;
+  RowCheck check({disk.epoch, disk.last_job, disk.last_finish}, {.times = false, .complete = true},
+                 [](const Violation& found) {
+                   throw std::runtime_error(fmt::format("{}: {}", found.rule, found.text));
+                 });
+  for (const auto& [id, lane] : disk.lanes) check.add(lane);
+  for (const auto& [name, queue] : disk.queues) check.add(queue);
+  for (const auto& [id, batch] : disk.batches) check.add(batch);
+  for (const auto& [id, worker] : disk.workers) check.add(worker);
+  for (const auto& [id, request] : disk.requests) check.add(request);
+  auto run = disk.attempts.begin();
   for (const auto& [id, job] : disk.jobs) {
-    check_job(job.record);
-    const auto state = static_cast<std::size_t>(job.record.status.state);
-    ++lanes[job.record.spec.lane].at(state);
-    Totals& batch = batches[job.record.spec.batch];
-    ++batch.total;
-    ++batch.counts.at(state);
-    if (job.record.status.finish_seq)
-      require(ends.insert(job.record.status.finish_seq).second, "two jobs end at {}",
-              job.record.status.finish_seq.value);
-    require(id <= disk.last_job, "job {} is above the high-water mark", id.value);
+    std::vector<AttemptRow> runs;
+    for (; run != disk.attempts.end() && run->first.first < id; ++run)
+      check.add_orphan(run->second);
+    for (; run != disk.attempts.end() && run->first.first == id; ++run) runs.push_back(run->second);
+    check.add(job.record, !job.result.empty(), runs);
   }
-  require(ends.empty() || *ends.rbegin() <= disk.last_finish, "an end above the high-water mark");
-  check_lanes(disk, lanes);
-  for (const auto& [id, batch] : disk.batches) check_batch(batch, batches[id]);
+  for (; run != disk.attempts.end(); ++run) check.add_orphan(run->second);
+  check.finish();
 }
 
 }  // namespace millrace::broker

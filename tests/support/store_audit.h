@@ -8,7 +8,8 @@
 namespace millrace::broker {
 
 /// Looks at every transaction and at the rows they leave, and throws std::runtime_error when they
-/// contradict each other: counters and rows, leases that do not rise, a job that ends twice.
+/// contradict each other: leases that do not rise, a job that ends twice, and all that
+/// broker/store/row_check.h says about the rows.
 class StoreAudit {
  public:
   /// After each commit. Checks what can be seen from the transaction itself.

@@ -45,7 +45,7 @@ Message TestPeer::hello_again() {
 }
 
 void TestPeer::offer(const OfferOptions& options) {
-  send(protocol::Offer{options.queues, options.kinds, options.pools, options.until});
+  send(protocol::Offer{options.queues, options.kinds, options.pools, options.until, {}});
   for (const auto& [pool, slots] : options.pools) credit_[pool] = options.credit;
 }
 

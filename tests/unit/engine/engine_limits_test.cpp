@@ -75,12 +75,13 @@ TEST(EngineLimits, PrioritiesGoFromZeroToTheLeastUrgent) {
   EXPECT_EQ(refusal(broker, [](NewJob& j) { j.priority = 256; }), "bad_request");
 }
 
-TEST(EngineLimits, AttemptsGoFromOneToAMillion) {
+TEST(EngineLimits, AttemptsGoFromOneToAMillionAndNoneIsTheKinds) {
   EngineHarness broker;
 
+  EXPECT_EQ(refusal(broker, [](NewJob& j) { j.max_attempts = 0; }), "");
   EXPECT_EQ(refusal(broker, [](NewJob& j) { j.max_attempts = 1; }), "");
   EXPECT_EQ(refusal(broker, [](NewJob& j) { j.max_attempts = kMaxAttemptsMax; }), "");
-  EXPECT_EQ(refusal(broker, [](NewJob& j) { j.max_attempts = 0; }), "bad_request");
+  EXPECT_EQ(refusal(broker, [](NewJob& j) { j.max_attempts = -1; }), "bad_request");
   EXPECT_EQ(refusal(broker, [](NewJob& j) { j.max_attempts = kMaxAttemptsMax + 1; }),
             "bad_request");
 }
@@ -157,12 +158,6 @@ TEST(EngineLimits, ARequestIdIsNeeded) {
   EXPECT_EQ(producer.refusal(message), "bad_request");
   message.request = {0, 1};
   EXPECT_EQ(producer.refusal(message), "bad_request");
-}
-
-TEST(EngineLimits, UniqueKeysAreRefusedByThisVersion) {
-  EngineHarness broker;
-
-  EXPECT_EQ(refusal(broker, [](NewJob& j) { j.unique_key = "a"; }), "bad_request");
 }
 
 TEST(EngineLimits, AnEmptyRequestIsRefusedUnlessItSealsABatch) {

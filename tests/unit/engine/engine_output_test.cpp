@@ -61,7 +61,7 @@ TEST(EngineOutput, ARepeatedItemIsStoredOnceAlsoAfterARestart) {
   broker.restart();
   worker.hello();
   worker.offer({});
-  worker.resume();
+  worker.resume({{delivery.lease, delivery.job, true, Duration{1}}});
   EXPECT_EQ(send(worker, {item(delivery, 1), item(delivery, 2)}),
             (std::vector{ItemStatus::duplicate, ItemStatus::ok}));
 

@@ -52,6 +52,7 @@ class ThreadExecutorTest : public testing::Test {
 
   Registry registry_;
   CompletionQueue completions_;
+  OutputBuffer outputs_{completions_.wakeup()};
 };
 
 TEST_F(ThreadExecutorTest, RunsAJobOnANamedThread) {
@@ -60,7 +61,7 @@ TEST_F(ThreadExecutorTest, RunsAJobOnANamedThread) {
     pthread_getname_np(pthread_self(), name.data(), name.size());
     return Outcome::ack(Payload::text(name.data()));
   });
-  ThreadExecutor executor("io", 1, registry_, completions_);
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
 
   executor.start(jobs({7}, "name"));
 
@@ -77,7 +78,7 @@ TEST_F(ThreadExecutorTest, RunsAsManyJobsAtOnceAsItHasThreads) {
     all_running.arrive_and_wait();  // none returns before all four run
     return Outcome::ack();
   });
-  ThreadExecutor executor("io", 4, registry_, completions_);
+  ThreadExecutor executor("io", 4, registry_, completions_, outputs_);
 
   executor.start(jobs({1, 2, 3, 4}, "meet"));
 
@@ -87,7 +88,7 @@ TEST_F(ThreadExecutorTest, RunsAsManyJobsAtOnceAsItHasThreads) {
 TEST_F(ThreadExecutorTest, AnExceptionIsANackWithItsText) {
   kind("throw", [](JobContext&) -> Outcome { throw std::runtime_error("disk: on fire"); });
   kind("throw.int", [](JobContext&) -> Outcome { throw 1; });
-  ThreadExecutor executor("io", 2, registry_, completions_);
+  ThreadExecutor executor("io", 2, registry_, completions_, outputs_);
 
   executor.start(jobs({1}, "throw"));
   EXPECT_EQ(wait_for(1).at(0).outcome.error, "disk: on fire");
@@ -101,7 +102,7 @@ TEST_F(ThreadExecutorTest, CancelEndsAWaitAndTheFirstReasonStands) {
   kind("wait", [](JobContext& context) {
     return context.wait(kPatience) ? Outcome::ack() : Outcome::nack("stopped");
   });
-  ThreadExecutor executor("io", 1, registry_, completions_);
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
   executor.start(jobs({1}, "wait"));
 
   executor.cancel(LeaseId{1}, StopReason::timeout);
@@ -118,7 +119,7 @@ TEST_F(ThreadExecutorTest, StopAsksEveryRunAndWaitsForIt) {
     context.wait(kPatience);
     return Outcome::nack("stopped");
   });
-  ThreadExecutor executor("io", 3, registry_, completions_);
+  ThreadExecutor executor("io", 3, registry_, completions_, outputs_);
   executor.start(jobs({1, 2, 3}, "wait"));
 
   EXPECT_TRUE(executor.stop(kPatience));
@@ -134,7 +135,7 @@ TEST_F(ThreadExecutorTest, StopDoesNotWaitForEverForARunThatDoesNotReturn) {
     release.wait();
     return Outcome::ack();
   });
-  ThreadExecutor executor("io", 2, registry_, completions_);
+  ThreadExecutor executor("io", 2, registry_, completions_, outputs_);
   executor.start(jobs({1}, "stubborn"));
 
   EXPECT_FALSE(executor.stop(Duration{10}));
@@ -149,7 +150,7 @@ TEST_F(ThreadExecutorTest, EveryJobOfManyEndsOnce) {
     ++runs;
     return Outcome::ack();
   });
-  ThreadExecutor executor("io", 4, registry_, completions_);
+  ThreadExecutor executor("io", 4, registry_, completions_, outputs_);
   constexpr std::uint64_t kJobs = 5000;
   std::uint64_t next = 0;
   std::size_t free_slots = 4;

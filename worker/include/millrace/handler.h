@@ -7,6 +7,8 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "common/types.h"
 
@@ -25,14 +27,32 @@ struct Job {
   Payload payload;
   int attempt = 1;  ///< from 1; a run that was given back or lost is not counted
   int max_attempts = 0;
+  int deliveries = 1;  ///< how often it was given to a worker, this time included
   /// Fencing token, rising over all deliveries of all jobs: another system that remembers the
   /// highest one it saw can refuse a run that was overtaken.
   LeaseId lease;
   Duration timeout{};  ///< of this run; zero: none
 };
 
-/// What a running handler knows and may ask. Made for one run, used on the thread that runs it;
-/// only the stop token may be handed to other threads.
+/// What holds for the jobs of a kind that do not say otherwise themselves, from the next enqueue
+/// on. The broker remembers what a worker tells it, also when that worker is gone; an operator can
+/// overrule it. A job enqueued before the kind was offered for the first time has the defaults.
+struct KindOptions {
+  int max_attempts = 0;  ///< 1 to kMaxAttemptsMax; 0: kMaxAttemptsDefault
+  /// Workers it may take down before it is dead with `poison`. 1 to kMaxAttemptsMax; 0:
+  /// kCrashesMaxDefault.
+  int crashes_max = 0;
+  Duration timeout{};  ///< of one run, at most kDurationMax; zero: none
+  /// How long a failed job waits: `exponential:1s cap:5m jitter:50`, `linear:5s` or `1s,5s,30s`.
+  /// Empty: exponential from 1 s to 5 min, of which up to half is taken off at random.
+  std::string retry = {};
+  bool replayable = true;  ///< false: `replay` of its jobs needs `--force`
+
+  bool operator==(const KindOptions&) const = default;
+};
+
+/// What a running handler knows, may ask and may tell. Made for one run. All of it belongs to the
+/// thread that runs the handler; only the stop token may be handed to other threads.
 class JobContext {
  public:
   JobContext(const Job& job, std::stop_token stop) : job_(job), stop_(std::move(stop)) {}
@@ -50,6 +70,33 @@ class JobContext {
 
   /// Blocks for `duration`, or until stop is requested. True when the whole time has passed.
   bool wait(Duration duration) const;
+
+  // What a run tells before it ends. The broker keeps it beside the job, where it can be followed
+  // live and read afterwards. It is sent before the outcome. None of these waits for the network;
+  // log() and chunk() wait, until stop is requested, while this worker holds 64 MiB that its broker
+  // has not taken.
+
+  /// How far it is: `done` of `total` (0: unknown), and a word on it (cut at 1 KiB). Call it as
+  /// often as you like: at most two a second are sent, in runs of hours fewer; the newest counts,
+  /// and the last one before the end is always sent.
+  void progress(std::uint64_t done, std::uint64_t total = 0, std::string_view text = {}) {
+    put_progress(done, total, text);
+  }
+  /// A line for people, UTF-8. One above the broker's output_item_bytes_max (64 KiB unless
+  /// configured) is cut. Above output_rows_max (10,000 lines, chunks and progress of a run) or
+  /// output_bytes_max (16 MiB) the log ends with a line that says so.
+  void log(std::string_view line) { put_log(line); }
+  /// A part of the result, stored and streamed before the end. Throws std::length_error, naming the
+  /// limit, above one of the three; uncaught that makes the run fail. Throws std::runtime_error
+  /// when stop is requested while it waits.
+  void chunk(Payload part) { put_chunk(std::move(part)); }
+
+ protected:
+  // Nothing is kept of what is told to a context that no worker made, as in a test of a handler.
+  virtual void put_progress(std::uint64_t /*done*/, std::uint64_t /*total*/,
+                            std::string_view /*text*/) {}
+  virtual void put_log(std::string_view /*line*/) {}
+  virtual void put_chunk(Payload /*part*/) {}
 
  private:
   const Job& job_;

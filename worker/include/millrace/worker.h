@@ -56,15 +56,17 @@ class Worker {
   Worker& operator=(const Worker&) = delete;
 
   /// Offers a kind of job. `name`: `[a-z0-9._-]{1,64}`; `pool`: kPoolIo or kPoolCpu. `handler` is
-  /// called by several threads at once, never by this one. A later one of the same name replaces an
-  /// earlier one. Before run(). Throws std::invalid_argument when one of the three cannot be.
-  void kind(const std::string& name, const std::string& pool, Handler handler);
+  /// called by several threads at once, never by this one; `options` hold for jobs that do not say
+  /// otherwise. A later one of the same name replaces an earlier one. Before run(). Throws
+  /// std::invalid_argument when one of the four cannot be.
+  void kind(const std::string& name, const std::string& pool, Handler handler,
+            KindOptions options = {});
 
   /// Blocks, and works until `until` is met, stop() was called, or SIGINT or SIGTERM came; waits
   /// for its broker without limit, through restarts of it. Then running jobs get `grace` to finish.
-  /// Call it once. Does not throw. Returns what main() should: 0 drained, empty or stopped · 64
-  /// wrong endpoint, no kind to offer, or called twice · 70 a bug · else the exit code of the error
-  /// with which the broker refused this worker (see common/errors.h).
+  /// Call it once. Does not throw. Returns what main() should: 0 drained, empty, dismissed or
+  /// stopped · 64 wrong endpoint, no kind to offer, or called twice · 70 a bug · else the exit code
+  /// of the error with which the broker refused this worker (see common/errors.h).
   ///
   /// A second signal ends the process at once, with 130 or 143. A handler that still runs 0.5 s
   /// after it was asked to stop cannot be waited for: run() then ends the process with the code it

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <millrace/handler.h>
+
+#include <stop_token>
+#include <utility>
+
+#include "worker/output_buffer.h"
+
+namespace millrace::worker {
+
+/// What a handler of this worker gets: its output goes to the buffer. The thread of the run.
+class RunContext final : public JobContext {
+ public:
+  /// `job` and `outputs` must outlive it.
+  RunContext(const Job& job, std::stop_token stop, OutputBuffer& outputs)
+      : JobContext(job, std::move(stop)), outputs_(outputs) {}
+
+ protected:
+  void put_progress(std::uint64_t done, std::uint64_t total, std::string_view text) override {
+    outputs_.progress(job(), done, total, text);
+  }
+  void put_log(std::string_view line) override { outputs_.log(job(), stop_token(), line); }
+  void put_chunk(Payload part) override { outputs_.chunk(job(), stop_token(), std::move(part)); }
+
+ private:
+  OutputBuffer& outputs_;
+};
+
+}  // namespace millrace::worker
