@@ -110,6 +110,7 @@ class FileWalk {
                             .first = row.id<JobId>(2),
                             .count = row.natural(3),
                             .replay_of = {},
+                            .ids = {},
                             .at = {}});
     });
   }
