@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # All tests of millrace, from nothing: installs what is missing (Debian 12), builds, runs.
 #
-#   ./test.sh            release build with every test, then address and thread sanitizers
-#   ./test.sh --quick    release build with every test; no sanitizers
+#   ./test.sh            release build with every test, the simulator and the crash points, then
+#                        address and thread sanitizers
+#   ./test.sh --quick    release build with every test, the simulator and the crash points
 #
 # A second run uses no network, and what ccache remembers. Exit: 0 all passed · 1 a phase failed (it
 # is named at the end) · 64 usage · what scripts/install_deps.sh says when packages cannot be had
@@ -99,6 +100,11 @@ fi
 phase "build release" build release || finish
 phase "configure tidy" cmake --preset tidy -Wno-dev || finish
 phase "test release" run_tests release
+
+# The instrumented build has what only it can show: planted bugs and crash points.
+build_instrumented() { cmake --preset sim -Wno-dev && cmake --build --preset sim --target instrumented; }
+phase "build sim" build_instrumented || finish
+phase "test sim" run_tests sim -L '^(simulation|crash)$'
 
 if [[ $quick == no ]]; then
   for sanitizer in asan tsan; do

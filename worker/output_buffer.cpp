@@ -253,9 +253,9 @@ void OutputBuffer::discard(LeaseId lease) {
   room_.notify_all();
 }
 
-std::size_t OutputBuffer::bytes() {
+bool OutputBuffer::is_full() {
   Lock lock(mutex_);
-  return bytes_;
+  return !has_room();
 }
 
 }  // namespace millrace::worker

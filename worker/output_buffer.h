@@ -89,8 +89,8 @@ class OutputBuffer {
   /// The lease is lost: what waits is forgotten, what is still to come ignored.
   void discard(LeaseId lease);
 
-  /// Of everything not settled.
-  [[nodiscard]] std::size_t bytes();
+  /// True while runs that write have to wait.
+  [[nodiscard]] bool is_full();
 
  private:
   struct Progress {

@@ -372,7 +372,7 @@ void Workbench::start_waiting(Instant now) {
 }
 
 void Workbench::send_credit() {
-  if (outbox_.bytes() + outputs_.bytes() >= kOutboxBytesMax) return;
+  if (outputs_.is_full()) return;
   protocol::Credit credit;
   for (Pool& pool : pools_) {
     pool.credit.raise();

@@ -18,6 +18,10 @@ constexpr std::array kFinalStates = {JobState::done, JobState::dead, JobState::c
 
 std::size_t slot(JobState state) { return static_cast<std::size_t>(state); }
 
+/// By which retention goes: the wall clock, but when it is set ahead while the broker runs, nothing
+/// is older for it.
+Time retention_clock(const Core& core, Now now) { return std::min(now.utc, core.steady(now)); }
+
 /// What one queue has too much of; the share of each of its lanes is by what the lane has.
 struct Excess {
   std::uint64_t jobs = 0;
@@ -57,7 +61,7 @@ void add_state(Core& core, const Queue& queue, const StateBytes& bytes, JobState
   if (all == 0) return;
   const Keep keep = core.options.retention.keep(queue.row.name, state);
   const Excess excess = excess_of(queue, bytes, state, keep);
-  const Time before = keep.age.count() == 0 ? Time{} : now.utc - keep.age;
+  const Time before = keep.age.count() == 0 ? Time{} : retention_clock(core, now) - keep.age;
   prune.finished_before = std::max(prune.finished_before, before);
   for (const LaneId id : queue.lanes) {
     const Lane& lane = core.lane(id);
@@ -107,7 +111,7 @@ void prune_if_due(Core& core, Now now) {
     if (!aged && !has_excess(core)) return;
   }
   Prune prune{.finished_before = {},
-              .requests_before = now.utc - kRequestKeptFor,
+              .requests_before = retention_clock(core, now) - kRequestKeptFor,
               .unique_before = core.steady(now),
               .from = core.prune_from,
               .jobs_max = kPruneJobs,

@@ -73,6 +73,7 @@ class FileWalk {
   void run() {
     read_names();
     read_jobs();
+    read_outputs();
     check_.finish();
   }
 
@@ -86,9 +87,10 @@ class FileWalk {
 
   [[nodiscard]] Marks read_marks() const {
     Marks marks;
-    read("SELECT epoch, last_job, last_finish FROM meta", [&](const sqlite::Rows& row) {
-      marks = {row.natural(0), row.id<JobId>(1), row.id<FinishSeq>(2)};
-    });
+    read("SELECT epoch, last_job, last_finish, last_output FROM meta",
+         [&](const sqlite::Rows& row) {
+           marks = {row.natural(0), row.id<JobId>(1), row.id<FinishSeq>(2), row.id<OutputSeq>(3)};
+         });
     return marks;
   }
 
@@ -113,6 +115,8 @@ class FileWalk {
                             .ids = {},
                             .at = {}});
     });
+    read("SELECT queue, key, job, until FROM unique_key",
+         [&](const sqlite::Rows& row) { check_.add(read_unique(row)); });
   }
 
   void read_jobs() {
@@ -129,6 +133,17 @@ class FileWalk {
     runs.take_rest(orphan);
   }
 
+  void read_outputs() {
+    read("SELECT seq, job, lease, n FROM output ORDER BY seq", [&](const sqlite::Rows& row) {
+      OutputRow output;
+      output.seq = row.id<OutputSeq>(0);
+      output.job = row.id<JobId>(1);
+      output.lease = row.id<LeaseId>(2);
+      output.n = row.natural(3);
+      check_.add(output);
+    });
+  }
+
   void read_job_row(const sqlite::Rows& rows, const std::vector<AttemptRow>& runs) {
     const auto id = rows.id<JobId>(0);
     ++summary_.jobs;
@@ -142,7 +157,7 @@ class FileWalk {
     ++summary_.states.at(static_cast<std::size_t>(state));
     if (options_.on_job) options_.on_job(id, job.status.state);
     check_sums(rows, job);
-    check_.add(job, !rows.is_null(rows.column("result")), runs);
+    check_.add(job, rows.payload(rows.column("result")), runs);
   }
 
   void check_sums(const sqlite::Rows& rows, const JobRecord& job) const {

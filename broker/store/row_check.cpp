@@ -32,7 +32,7 @@ std::int64_t ms(Time time) { return time.time_since_epoch().count(); }
 // ---- the limits that a job's counters are held against
 
 int attempts_max(const JobRecord& job) { return job.spec.max_attempts; }
-int crashes_max(const JobRecord&) { return kCrashesMaxDefault; }
+int crashes_max(const JobRecord& job) { return job.spec.crashes_max; }
 
 }  // namespace
 
@@ -64,7 +64,32 @@ void RowCheck::add(const RequestRow& request) {
   if (request.count > 0) requests_.push_back(request);  // else it only sealed a batch
 }
 
-void RowCheck::add(const JobRecord& job, bool has_result, std::span<const AttemptRow> runs) {
+void RowCheck::add(const UniqueRow& key) {
+  keys_.emplace(std::pair(key.queue, key.key), key);
+  require(key.job <= marks_.last_job, "unique", "key `{}` of queue {} is held by job {}, above {}",
+          key.key, key.queue, key.job.value, marks_.last_job.value);
+}
+
+void RowCheck::add(const OutputRow& output) {
+  const auto seq = output.seq.value;
+  require(jobs_.contains(output.job), "output", "output {} is of job {}, which is not there", seq,
+          output.job.value);
+  require(output.seq <= marks_.last_output, "output", "output {} is above the highest given, {}",
+          seq, marks_.last_output.value);
+  std::uint64_t& last = outputs_[{output.job, output.lease}];
+  require(output.n > last, "output", "output {} of job {} is number {} of its run, after {}", seq,
+          output.job.value, output.n, last);
+  last = output.n;
+}
+
+void RowCheck::add(const JobRecord& job, const Payload& result, std::span<const AttemptRow> runs) {
+  const bool has_result = !result.empty();
+  jobs_.insert(job.id);
+  const auto lane = lanes_.find(job.spec.lane);
+  if (lane != lanes_.end() && is_final(job.status.state))
+    lane->second.bytes.at(static_cast<std::size_t>(job.status.state)) +=
+        job.payload_bytes + result.size();
+  check_key(job);
   check_names(job);
   check_end(job);
   check_lease(job);
@@ -214,7 +239,29 @@ void RowCheck::check_outcome(const JobRecord& job, bool has_result,
   }
 }
 
+void RowCheck::check_key(const JobRecord& job) {
+  if (!job.status.unique_held) return;
+  const auto id = job.id.value;
+  const UniqueScope scope = job.spec.unique_scope;
+  require(!is_final(job.status.state) && scope != UniqueScope::ttl &&
+              (scope != UniqueScope::queued || job.status.state != JobState::leased),
+          "unique", "job {} is {} and holds key `{}` of scope {}", id, to_string(job.status.state),
+          job.spec.unique_key, to_string(scope));
+  const auto lane = lanes_.find(job.spec.lane);
+  if (lane == lanes_.end()) return;
+  const auto row = keys_.find({lane->second.row.queue, job.spec.unique_key});
+  const bool own = row != keys_.end() && row->second.job == job.id && row->second.until == Time{};
+  require(own, "unique", "job {} says that it holds key `{}`, which it does not", id,
+          job.spec.unique_key);
+  if (own) keys_.erase(row);
+}
+
 void RowCheck::finish() {
+  for (const auto& [name, key] : keys_)
+    require(key.until != Time{}, "unique",
+            "key `{}` of queue {} is held by job {}, which does not "
+            "know of it",
+            key.key, key.queue, key.job.value);
   for (const auto& [id, lane] : lanes_) check_lane(lane);
   for (const auto& [id, batch] : batches_) check_batch(batch);
   for (const QueueRow& queue : queues_) {
@@ -233,6 +280,11 @@ void RowCheck::check_lane(const LaneSeen& lane) {
             "lane {} ({}/{}) counts {} {} jobs, there are {}", lane.row.id.value, lane.row.queue,
             lane.row.kind, lane.row.counts.at(i), to_string(static_cast<JobState>(i)),
             lane.rows.at(i));
+  for (std::size_t i = 0; i < kJobStateCount; ++i)
+    require(lane.row.bytes.at(i) == lane.bytes.at(i), "lane",
+            "lane {} ({}/{}) counts {} bytes of {} jobs, there are {}", lane.row.id.value,
+            lane.row.queue, lane.row.kind, lane.row.bytes.at(i),
+            to_string(static_cast<JobState>(i)), lane.bytes.at(i));
 }
 
 void RowCheck::check_batch(const BatchSeen& batch) {

@@ -37,10 +37,11 @@ struct Marks {
   std::uint64_t epoch = 0;
   JobId last_job;
   FinishSeq last_finish;
+  OutputSeq last_output;
 };
 
-/// Takes all rows once and tells every contradiction. Memory: a few words for each batch, request
-/// and ended job. One thread.
+/// Takes all rows once and tells every contradiction. Memory: a few words for each batch, request,
+/// unique key, job and run with output. One thread.
 class RowCheck {
  public:
   RowCheck(const Marks& marks, RowCheckOptions options, ViolationSink sink);
@@ -51,10 +52,13 @@ class RowCheck {
   void add(const BatchRow& batch);
   void add(const WorkerRow& worker);
   void add(const RequestRow& request);
+  void add(const UniqueRow& key);
   /// Then each job, with the rows of its runs in the order of their numbers.
-  void add(const JobRecord& job, bool has_result, std::span<const AttemptRow> runs);
+  void add(const JobRecord& job, const Payload& result, std::span<const AttemptRow> runs);
   /// Runs whose job is not there.
   void add_orphan(const AttemptRow& run);
+  /// Then what runs left behind, in the order of `seq`. `data` may be left out.
+  void add(const OutputRow& output);
   /// At last: what only all rows together can tell.
   void finish();
 
@@ -62,6 +66,7 @@ class RowCheck {
   struct LaneSeen {
     LaneRow row;
     StateCounts rows{};
+    StateBytes bytes{};
   };
   struct BatchSeen {
     BatchRow row;
@@ -78,6 +83,7 @@ class RowCheck {
   void check_runs(const JobRecord& job, std::span<const AttemptRow> runs);
   void check_times(const JobRecord& job, std::span<const AttemptRow> runs);
   void check_outcome(const JobRecord& job, bool has_result, std::span<const AttemptRow> runs);
+  void check_key(const JobRecord& job);
   void check_lane(const LaneSeen& lane);
   void check_batch(const BatchSeen& batch);
   void check_ends();
@@ -92,7 +98,10 @@ class RowCheck {
   std::map<BatchId, BatchSeen> batches_;
   std::set<WorkerId> workers_;
   std::vector<RequestRow> requests_;
-  std::map<LeaseId, JobId> leases_;  ///< those that are open
+  std::map<LeaseId, JobId> leases_;                                ///< those that are open
+  std::map<std::pair<std::string, std::string>, UniqueRow> keys_;  ///< not seen with their job
+  std::set<JobId> jobs_;
+  std::map<std::pair<JobId, LeaseId>, std::uint64_t> outputs_;  ///< highest number of each run
   std::vector<std::pair<FinishSeq, JobId>> ends_;
   JobId last_;
 };

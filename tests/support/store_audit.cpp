@@ -35,6 +35,15 @@ void StoreAudit::note(const WriteBatch& writes, const MemoryState& after) {
   last_finish_ = after.last_finish;
 }
 
+void StoreAudit::restart(const MemoryState& disk) {
+  for (const auto& [id, job] : disk.jobs) {
+    const JobStatus& status = job.record.status;
+    leases_[id] = status.lease;
+    highest_ = std::max(highest_, status.lease);
+    if (is_final(status.state)) ended_[id] = status.finish_seq;
+  }
+}
+
 void StoreAudit::note_lease(JobId job, const JobStatus& status) {
   LeaseId& last = leases_[job];
   if (status.lease == last) return;
@@ -53,9 +62,9 @@ void StoreAudit::note_end(JobId job, const JobStatus& status) {
   last = status.finish_seq;
 }
 
-void StoreAudit::check(const MemoryState& disk) const {
-  RowCheck check({disk.epoch, disk.last_job, disk.last_finish}, {.times = false, .complete = true},
-                 [](const Violation& found) {
+void StoreAudit::check(const MemoryState& disk, bool complete) const {
+  RowCheck check({disk.epoch, disk.last_job, disk.last_finish, disk.last_output},
+                 {.times = false, .complete = complete}, [](const Violation& found) {
                    throw std::runtime_error(fmt::format("{}: {}", found.rule, found.text));
                  });
   for (const auto& [id, lane] : disk.lanes) check.add(lane);
@@ -63,15 +72,17 @@ void StoreAudit::check(const MemoryState& disk) const {
   for (const auto& [id, batch] : disk.batches) check.add(batch);
   for (const auto& [id, worker] : disk.workers) check.add(worker);
   for (const auto& [id, request] : disk.requests) check.add(request);
+  for (const auto& [name, key] : disk.unique) check.add(key);
   auto run = disk.attempts.begin();
   for (const auto& [id, job] : disk.jobs) {
     std::vector<AttemptRow> runs;
     for (; run != disk.attempts.end() && run->first.first < id; ++run)
       check.add_orphan(run->second);
     for (; run != disk.attempts.end() && run->first.first == id; ++run) runs.push_back(run->second);
-    check.add(job.record, !job.result.empty(), runs);
+    check.add(job.record, job.result, runs);
   }
   for (; run != disk.attempts.end(); ++run) check.add_orphan(run->second);
+  for (const auto& [seq, output] : disk.outputs) check.add(output);
   check.finish();
 }
 

@@ -14,8 +14,11 @@ class StoreAudit {
  public:
   /// After each commit. Checks what can be seen from the transaction itself.
   void note(const WriteBatch& writes, const MemoryState& after);
-  /// Everything, O(rows).
-  void check(const MemoryState& disk) const;
+  /// A store starts with these rows; what the last transactions before a crash wrote may not have
+  /// been noted.
+  void restart(const MemoryState& disk);
+  /// Everything, O(rows). `complete`: retention has removed nothing.
+  void check(const MemoryState& disk, bool complete = true) const;
 
  private:
   void note_lease(JobId job, const JobStatus& status);
