@@ -178,7 +178,7 @@ TEST_F(OutputBufferTest, ProgressOfADayLeavesRoomForTheLog) {
 }
 
 TEST_F(OutputBufferTest, ProgressIsJsonWhateverItsText) {
-  buffer_.progress(job(1), 1, 0, std::string("\"\\\n\x01\xff\xc3\xa9\xed\xa0\x80", 11));
+  buffer_.progress(job(1), 1, 0, std::string("\"\\\n\x01\xff\xc3\xa9\xed\xa0\x80", 10));
 
   EXPECT_THAT(data(drain()),
               ElementsAre("{\"done\":1,\"total\":0,\"text\":\"\\\"\\\\\\u000a\\u0001\xEF\xBF\xBD"
@@ -226,7 +226,7 @@ TEST_F(OutputBufferTest, ARunIsOverWhenItHasReturnedAndAllIsSettled) {
 
   ASSERT_EQ(settlement.ended.size(), 1U);
   EXPECT_EQ(settlement.ended[0].lease, LeaseId{1});
-  EXPECT_FALSE(settlement.ended[0].chunk_refused);
+  EXPECT_FALSE(settlement.ended[0].chunk_lost);
   EXPECT_EQ(settlement.lost, 0U);
 }
 
@@ -242,7 +242,7 @@ TEST_F(OutputBufferTest, RemembersThatAChunkWasRefused) {
   EXPECT_EQ(settlement.first_lost, JobId{1001});
   const auto ended = buffer_.end(LeaseId{1});
   ASSERT_TRUE(ended);
-  EXPECT_TRUE(ended->chunk_refused);
+  EXPECT_TRUE(ended->chunk_lost);
 }
 
 TEST_F(OutputBufferTest, OfALostLeaseNothingIsKept) {

@@ -164,7 +164,7 @@ TEST_F(WorkbenchOutputTest, ARunWhoseChunkWasRefusedIsNotDone) {
   answer(output, settled({ItemStatus::refused}));
 
   EXPECT_FALSE(link_.has<protocol::Ack>());
-  EXPECT_THAT(link_.only<protocol::Reject>().items.at(0).error, StartsWith("output_refused: "));
+  EXPECT_THAT(link_.only<protocol::Nack>().items.at(0).error, StartsWith("output_refused: "));
   EXPECT_EQ(bench_->tally().failed, 1U);
 }
 
