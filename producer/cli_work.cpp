@@ -54,7 +54,7 @@ void Cli::add_urls(CLI::App& app) {
   parser_.add(command, "max-attempts", urls_.max_attempts,
               "Tries before a URL has no status (default: as url.check says, else 3)");
   parser_.add(command, "retry", urls_.retry,
-              "Delays between tries, e.g. `1s,5s` (default: as url.check says)");
+              "Delays between tries, e.g. `exponential:1s`, `1s,5s`");
   parser_.add(command, "redirects", urls_.redirects, "Redirects to follow; 0: show them");
   parser_.add(command, "strict", urls_.strict, "Enqueue nothing if any line is bad");
 }

@@ -201,13 +201,13 @@ Result<ReplayedBatch> Client::replay(std::vector<JobId> jobs, bool force) {
   return replayed;
 }
 
-Status Client::kind_set(const std::string& kind, const KindRules& rules) {
+Status Client::kind_set(const std::string& kind, const KindOptions& options) {
   const protocol::KindSet request{.kind = kind,
-                                  .options = {.max_attempts = rules.max_attempts,
-                                              .crashes_max = rules.crashes_max,
-                                              .timeout = rules.timeout,
-                                              .retry = rules.retry,
-                                              .not_replayable = rules.not_replayable}};
+                                  .options = {.max_attempts = options.max_attempts,
+                                              .crashes_max = options.crashes_max,
+                                              .timeout = options.timeout,
+                                              .retry = options.retry,
+                                              .not_replayable = !options.replayable}};
   return connection_->client.call<protocol::KindInfo>(request).map(
       [](const protocol::KindInfo&) {});
 }

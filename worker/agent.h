@@ -21,7 +21,8 @@ struct AgentOptions {
   std::string name;
   std::vector<std::string> queues = {kQueueDefault};
   protocol::Until until = protocol::Until::drained;
-  /// After a stop: how long running jobs may take to finish before they are asked to stop.
+  /// After a stop or a dismissal: how long running jobs may take to finish before they are asked to
+  /// stop.
   Duration grace{30'000};
 };
 

@@ -39,7 +39,8 @@ std::optional<int> read_settings(Settings& settings, int argc, char** argv) {
   parser.add(
       "until", settings.until,
       "Leave when the queues are drained, never (forever), or when nothing is ready (empty)");
-  parser.add("grace", host.agent.grace, "How long running jobs may take to finish after SIGTERM");
+  parser.add("grace", host.agent.grace,
+             "How long running jobs may take to finish after SIGTERM or a dismissal");
   parser.add("name", host.agent.name, "How lists show this worker");
   parser.add("allow-net", settings.allow_net,
              "CIDR[:PORT] of private addresses that url.check may visit although the broker is "

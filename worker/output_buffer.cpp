@@ -153,7 +153,7 @@ void OutputBuffer::push_progress(LeaseId lease, Run& run) {
 std::optional<OutputBuffer::Ended> OutputBuffer::remove_if_over(Runs::iterator found) {
   const Run& run = found->second;
   if (!run.ended || !run.items.empty() || run.progress || run.in_flight > 0) return std::nullopt;
-  const Ended ended{found->first, run.chunk_refused};
+  const Ended ended{found->first, run.chunk_lost};
   runs_.erase(found);
   return ended;
 }
@@ -226,7 +226,7 @@ OutputBuffer::Settlement OutputBuffer::settle(const std::vector<protocol::Output
     if (!taken && !run.discarded) {
       if (settlement.lost++ == 0) settlement.first_lost = run.job;
       if (status == ItemStatus::refused) ++settlement.refused;
-      if (items[i].type == OutputType::chunk) run.chunk_refused = true;
+      if (items[i].type == OutputType::chunk) run.chunk_lost = true;
     }
     if (const auto ended = remove_if_over(found)) settlement.ended.push_back(*ended);
   }
@@ -253,9 +253,9 @@ void OutputBuffer::discard(LeaseId lease) {
   room_.notify_all();
 }
 
-std::size_t OutputBuffer::bytes() {
+bool OutputBuffer::is_full() {
   Lock lock(mutex_);
-  return bytes_;
+  return !has_room();
 }
 
 }  // namespace millrace::worker

@@ -72,7 +72,7 @@ class OutputBuffer {
   /// A run that has returned and of which nothing is unsettled.
   struct Ended {
     LeaseId lease;
-    bool chunk_refused = false;  ///< the broker did not take a part of the result
+    bool chunk_lost = false;  ///< the broker did not take a part of the result
   };
   struct Settlement {
     std::vector<Ended> ended;  ///< runs that end() was told of and that wait for nothing more
@@ -89,8 +89,8 @@ class OutputBuffer {
   /// The lease is lost: what waits is forgotten, what is still to come ignored.
   void discard(LeaseId lease);
 
-  /// Of everything not settled.
-  [[nodiscard]] std::size_t bytes();
+  /// True while runs that write have to wait.
+  [[nodiscard]] bool is_full();
 
  private:
   struct Progress {
@@ -111,7 +111,7 @@ class OutputBuffer {
     bool log_closed = false;
     bool discarded = false;
     bool ended = false;
-    bool chunk_refused = false;
+    bool chunk_lost = false;
   };
   using Runs = std::map<LeaseId, Run>;
 

@@ -20,7 +20,7 @@ void OutputSender::connected(const protocol::Welcome& welcome) {
                       or_else(welcome.output_bytes_max, standard.bytes_max),
                       or_else(welcome.output_item_bytes_max, standard.item_bytes_max)});
   open_ = false;
-  // The link may have repeated it already; the answer to that comes too early to be believed.
+  // It is sent anew after RESUMED; an answer to this one would come too early to be believed.
   if (correlation_ != 0) link_.forget(correlation_);
   correlation_ = 0;
   send_at_ = {};

@@ -216,8 +216,8 @@ void Workbench::put(Verb verb, HeldLease& held, protocol::Outcome outcome) {
 void Workbench::let_go(const OutputBuffer::Ended& run) {
   std::optional<Outbox::Held> held = outbox_.take_held(run.lease);
   if (!held) return;
-  if (run.chunk_refused && held->verb == Verb::ack) {
-    held->verb = Verb::reject;
+  if (run.chunk_lost && held->verb == Verb::ack) {
+    held->verb = Verb::nack;
     held->outcome.result = {};
     held->outcome.error = "output_refused: the broker did not take a part of the result";
     ++tally_.failed;
@@ -372,7 +372,7 @@ void Workbench::start_waiting(Instant now) {
 }
 
 void Workbench::send_credit() {
-  if (outbox_.bytes() + outputs_.bytes() >= kOutboxBytesMax) return;
+  if (outputs_.is_full()) return;
   protocol::Credit credit;
   for (Pool& pool : pools_) {
     pool.credit.raise();

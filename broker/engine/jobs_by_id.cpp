@@ -7,10 +7,13 @@
 
 #include "broker/engine/core.h"
 #include "common/util/hash.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
 
+using instrument::Mutant;
+using instrument::planted;
 using protocol::ItemStatus;
 
 void park(Core& core, Parked parked, bool payloads) {
@@ -250,7 +253,7 @@ ItemStatus cancel_job(Core& core, JobId id, std::string error, Now now) {
     if (const Session* session = job->session)
       core.reply(session->connection, 0,
                  protocol::Cancel{.jobs = {}, .leases = {lease}, .reason = "cancelled"});
-    close_lease(core, id, *job, ItemStatus::cancelled);
+    if (!planted(Mutant::late_ack_wins)) close_lease(core, id, *job, ItemStatus::cancelled);
   }
   if (!error.empty()) job->status.error = std::move(error);
   core.apply(id, *job, JobEvent::cancel, now);

@@ -81,7 +81,7 @@ Restored begin_new_life(const std::string& path) {
           .execute(read_clocks().utc));
   sqlite::Statement(connection,
                     "UPDATE meta SET epoch = ?1, last_job = last_job + ?2, "
-                    "last_finish = last_finish + ?2, clean = 1")
+                    "last_finish = last_finish + ?2, last_output = last_output + ?2, clean = 1")
       .execute(epoch, skip(kIdsSkipped));
   restored.last_job =
       JobId{static_cast<std::uint64_t>(connection.integer("SELECT last_job FROM meta"))};

@@ -125,9 +125,11 @@ void Peer::handle(protocol::Envelope envelope, std::vector<Event>& events, Insta
     welcome_ = *welcome;
     beat_at_ = now;
     // A RESUME told what was held when it was sent: repeated now, it would give leases back that
-    // came since. The owner sends a new one.
+    // came since. And OUTPUT is taken only from who holds the lease, which RESUME tells. The owner
+    // sends both anew.
     std::erase_if(pending_, [](const auto& entry) {
-      return std::holds_alternative<protocol::Resume>(entry.second);
+      return std::holds_alternative<protocol::Resume>(entry.second) ||
+             std::holds_alternative<protocol::Output>(entry.second);
     });
     for (const auto& [correlation, message] : pending_) send(correlation, message);
     events.emplace_back(Connected{std::move(*welcome)});

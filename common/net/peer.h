@@ -24,7 +24,8 @@ struct PeerOptions {
 };
 
 /// A session began or was renewed: after the first contact, a reconnect or a broker's restart.
-/// Requests without a reply have been sent again; OFFER and RESUME are the owner's to send.
+/// Requests without a reply have been sent again; OFFER, RESUME and OUTPUT are the owner's to send,
+/// in this order.
 struct Connected {
   protocol::Welcome welcome;
 };

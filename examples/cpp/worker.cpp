@@ -14,7 +14,10 @@ Outcome upper(JobContext& context) {
 Outcome count(JobContext& context) {
   std::istringstream words(context.job().payload.bytes);
   int found = 0;
-  for (std::string word; words >> word;) ++found;
+  for (std::string word; words >> word;) {
+    context.log("found " + word);
+    context.progress(++found);
+  }
   if (found == 0) return Outcome::reject("bad_payload: there is no word in it");
   return Outcome::ack(Payload::text(std::to_string(found)));
 }
@@ -22,6 +25,6 @@ Outcome count(JobContext& context) {
 int main(int argc, char** argv) {
   millrace::Worker worker({.broker = argc > 1 ? argv[1] : "tcp://127.0.0.1:7411"});
   worker.kind("text.upper", millrace::kPoolIo, upper);
-  worker.kind("text.count", millrace::kPoolCpu, count);
+  worker.kind("text.count", millrace::kPoolCpu, count, {.max_attempts = 5, .retry = "1s,5s,30s"});
   return worker.run();
 }

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "common/net/ip_address.h"
 #include "common/util/parse.h"
 #include "producer/commands/commands.h"
 #include "producer/json_text.h"
@@ -21,28 +22,24 @@ Result<std::string> make_path(const std::string& file, bool local) {
   return path.lexically_normal().string();
 }
 
-bool is_local(std::string_view endpoint) {
-  for (const std::string_view start : {"ipc://", "tcp://127.", "tcp://localhost:", "tcp://[::1]:"})
-    if (endpoint.starts_with(start)) return true;
-  return false;
+/// May take long, and has no use twice: a second one would find the file of the first.
+Result<protocol::BackedUp> ask(Client& client, const std::string& path, const std::string& file) {
+  auto backup = client.call_long<protocol::BackedUp>(protocol::Backup{path});
+  // A broker with a folder for backups takes no path, only a name in it.
+  const bool wants_name = !backup && backup.error().code == ErrorCode::bad_request &&
+                          path != file && file.find('/') == std::string::npos;
+  return wants_name ? client.call_long<protocol::BackedUp>(protocol::Backup{file}) : backup;
 }
 
 }  // namespace
 
 int run_backup(Context& context, const std::string& file) {
-  const auto path = make_path(file, is_local(context.broker()));
+  const auto path = make_path(file, net::is_local_endpoint(context.broker()));
   if (!path) return context.give_up(path.error());
   const auto client = context.connect();
   if (!client) return context.give_up(client.error());
-  const auto backup = (*client)->call_long<protocol::BackedUp>(protocol::Backup{*path});
-  if (!backup) {
-    const int code = context.give_up(backup.error());
-    if (backup.error().code == ErrorCode::not_allowed)
-      context.error(
-          "the broker writes the file on its own machine, and only for a producer there: "
-          "run this beside the broker");
-    return code;
-  }
+  const auto backup = ask(**client, *path, file);
+  if (!backup) return context.give_up(backup.error());
   if (!context.output().is_table()) context.output().row(to_json(*backup));
   context.output().finish();
   context.note(fmt::format("backed up to {}: {}, {} ({} bytes)", backup->path,

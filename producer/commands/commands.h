@@ -29,7 +29,7 @@ struct UrlsOptions {
   Duration timeout{10'000};
   std::string method = "GET";
   std::optional<std::int64_t> max_attempts;
-  std::string retry;
+  std::string retry = "200ms jitter:0";
   std::int64_t redirects = 5;
   bool strict = false;
 };

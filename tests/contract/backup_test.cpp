@@ -190,6 +190,7 @@ TEST_F(Restore, SkipsEpochsIdsAndCursors) {
   EXPECT_EQ(snapshot.epoch, restored.content.epoch + 1);
   EXPECT_EQ(snapshot.last_job, restored.last_job);
   EXPECT_GE(snapshot.last_finish.value, 1U + 1'000'000'000);
+  EXPECT_GE(snapshot.last_output.value, 1'000'000'000U);
 }
 
 TEST_F(Restore, OfOneBackupTwiceGivesTwoLives) {

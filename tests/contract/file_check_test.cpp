@@ -28,8 +28,20 @@ AttemptRow run(std::uint64_t job, int number, const std::string& outcome) {
           "no"};
 }
 
+/// Line `number` of the run of job 5.
+OutputRow output(std::uint64_t number) {
+  OutputRow row;
+  row.seq = OutputSeq{number};
+  row.job = JobId{5};
+  row.lease = LeaseId{kLease + 5};
+  row.n = number;
+  row.at = at(kEnqueuedAt);
+  row.data = Payload::text("line");
+  return row;
+}
+
 /// 1 done at the second try, 2 dead after three, 3 rejected, 4 cancelled, 5 and 6 leased, 7 waits
-/// for its retry, 8 ready; all in batch 1. 9 is alone. Queue `over` is drained.
+/// for its retry, 8 ready; all in batch 1. 9 is alone. 5 has written two lines. Queue `over` is drained.
 WriteBatch good_rows() {
   WriteBatch batch;
   batch.lanes = {{kLane, "default", "sum", {}}, {LaneId{2}, "over", "sum", {}}};
@@ -60,6 +72,8 @@ WriteBatch good_rows() {
                     .dead = 2,
                     .cancelled = 1,
                     .created_at = at(kEnqueuedAt)}};
+  batch.outputs = {output(1), output(2)};
+  batch.last_output = OutputSeq{2};
   count(batch);
   return batch;
 }
@@ -139,7 +153,8 @@ TEST_F(FileCheck, AClockThatWasSetIsNoDamage) {
 }
 
 TEST_F(FileCheck, ARecordedRequestThatOnlySealedHasNoIds) {
-  spoil("INSERT INTO request VALUES (7, 3, 1, 1, 0, 0, 1, NULL)");
+  spoil("INSERT INTO request (prefix, counter, body_hash, batch, first, count, at) "
+        "VALUES (7, 3, 1, 1, 0, 0, 1)");
 
   EXPECT_THAT(rules(), IsEmpty()) << told_;
 }
@@ -170,7 +185,7 @@ TEST_F(FileCheck, WhatIsNotOursOrNewerIsRefused) {
 }
 
 TEST_F(FileCheck, RowsOfAnOlderFormatAreNotJudged) {
-  spoil("PRAGMA user_version = 0; UPDATE lane SET ready = 77");
+  spoil("PRAGMA user_version = 1; UPDATE lane SET ready = 77");
 
   EXPECT_THAT(rules(), IsEmpty());
   EXPECT_FALSE(summary_.rows_checked);
@@ -240,6 +255,16 @@ constexpr Spoilt kSpoilt[] = {
     {"JobOfNoLane", "lane", "UPDATE job SET lane = 9 WHERE id = 8"},
     {"LaneThatMiscounts", "lane", "UPDATE lane SET ready = ready + 1 WHERE id = 1"},
     {"LaneThatForgot", "lane", "DELETE FROM job WHERE id = 9"},
+    {"LaneThatMiscountsBytes", "lane", "UPDATE lane SET done_bytes = done_bytes + 1 WHERE id = 1"},
+    {"KeyThatNoJobKnowsOf", "unique",
+     "INSERT INTO unique_key (queue, key, job, until) VALUES ('default', 'k', 8, 0)"},
+    {"KeyOfAJobThatNeverWas", "unique",
+     "INSERT INTO unique_key (queue, key, job, until) VALUES ('default', 'k', 99, 5)"},
+    {"KeyThatIsNotThere", "unique", "UPDATE job SET unique_held = 1 WHERE id = 8"},
+    {"KeyOfAnEndedJob", "unique", "UPDATE job SET unique_held = 1 WHERE id = 4"},
+    {"OutputOfNoJob", "output", "UPDATE output SET job = 99 WHERE seq = 1"},
+    {"OutputAboveTheMark", "output", "UPDATE meta SET last_output = 1"},
+    {"OutputNumberedTwice", "output", "UPDATE output SET n = 1"},
     {"JobOfNoBatch", "batch", "UPDATE job SET batch = 2 WHERE id = 8"},
     {"BatchOfALaterJob", "batch", "UPDATE job SET batch = 9 WHERE id = 8"},
     {"BatchThatDoesNotAddUp", "batch", "UPDATE batch SET total = 9"},

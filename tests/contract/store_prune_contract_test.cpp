@@ -174,5 +174,216 @@ TYPED_TEST(StorePrune, OldRequestsAreForgotten) {
   }
 }
 
+/// A step that takes nothing for its age.
+Prune prune_excess(std::uint64_t jobs, std::uint64_t bytes, JobState state = JobState::done) {
+  Prune prune{.from = {}, .jobs_max = 10, .bytes_max = std::size_t{1} << 20};
+  LanePrune lane{.lane = kLane};
+  lane.jobs.at(static_cast<std::size_t>(state)) = jobs;
+  lane.bytes.at(static_cast<std::size_t>(state)) = bytes;
+  prune.lanes = {lane};
+  return prune;
+}
+
+/// Ended jobs first … last with 100 bytes each, long after kCutoff.
+std::vector<JobInsert> heavy_jobs(std::uint64_t first, std::uint64_t last) {
+  std::vector<JobInsert> jobs;
+  for (std::uint64_t id = first; id <= last; ++id) {
+    jobs.push_back(ended_job(id, 90'000));
+    jobs.back().payload = Payload::text(std::string(100, 'x'));
+  }
+  return jobs;
+}
+
+TYPED_TEST(StorePrune, LanesAndStatesHaveAgesOfTheirOwn) {
+  auto mail = ended_job(4, 10);
+  mail.spec.lane = LaneId{2};
+  put(this->store(), {ended_job(1, 10), ended_job(2, 10, JobState::dead),
+                      ended_job(3, 10, JobState::expired), mail, ended_job(5, 3000)});
+  Prune prune{.finished_before = kCutoff, .from = {}, .jobs_max = 10, .bytes_max = 1000};
+  LanePrune lane{.lane = kLane};
+  lane.finished_before.at(static_cast<std::size_t>(JobState::done)) = at(kEnqueuedAt + 2000);
+  lane.finished_before.at(static_cast<std::size_t>(JobState::expired)) = kCutoff;
+  prune.lanes = {lane};
+
+  const auto pruned = this->template load<Pruned>(prune);
+
+  EXPECT_EQ(pruned.jobs, 2U);
+  EXPECT_THAT(this->left(), ElementsAre(2, 4, 5));
+}
+
+TYPED_TEST(StorePrune, SoManyJobsTooManyGoFromTheLowestId) {
+  auto jobs = heavy_jobs(1, 6);
+  jobs[1].status = finish(jobs[1], JobState::dead, 2).status;
+  jobs[3] = ready_job(4);
+  put(this->store(), jobs);
+
+  const auto pruned = this->template load<Pruned>(prune_excess(3, 0));
+
+  EXPECT_EQ(pruned.jobs, 3U);
+  EXPECT_THAT(this->left(), ElementsAre(2, 4, 6));
+  ASSERT_EQ(pruned.deltas.size(), 1U);
+  EXPECT_THAT(pruned.deltas[0].deltas, ElementsAre(0, 0, 0, 0, -3, 0, 0, 0));
+  EXPECT_THAT(pruned.deltas[0].bytes, ElementsAre(0, 0, 0, 0, -300, 0, 0, 0));
+}
+
+TYPED_TEST(StorePrune, AsManyGoAsItTakesToFreeTheBytes) {
+  put(this->store(), heavy_jobs(1, 6));
+
+  const auto pruned = this->template load<Pruned>(prune_excess(0, 201));
+
+  EXPECT_EQ(pruned.jobs, 3U);
+  EXPECT_THAT(this->left(), ElementsAre(4, 5, 6));
+}
+
+TYPED_TEST(StorePrune, ThoseThatGoForTheirAgeAreNotTooManyAnyMore) {
+  auto jobs = heavy_jobs(1, 6);
+  for (std::uint64_t id : {1, 2}) jobs[id - 1].status.finished_at = at(kEnqueuedAt + 10);
+  put(this->store(), jobs);
+  Prune prune = prune_excess(3, 0);
+  prune.finished_before = kCutoff;
+  prune.lanes[0].finished_before.fill(kCutoff);
+
+  EXPECT_EQ(this->template load<Pruned>(prune).jobs, 3U);
+  EXPECT_THAT(this->left(), ElementsAre(4, 5, 6));
+}
+
+TYPED_TEST(StorePrune, TheWalkGoesOnPastYoungJobsWhileThereAreTooMany) {
+  std::vector<JobInsert> jobs;
+  for (std::uint64_t id = 1; id <= 25; ++id) jobs.push_back(ready_job(id));
+  for (JobInsert& job : heavy_jobs(26, 60)) jobs.push_back(job);
+  put(this->store(), jobs);
+
+  const auto pruned = this->template load<Pruned>(prune_excess(2, 0));
+
+  EXPECT_EQ(pruned.jobs, 2U);
+  EXPECT_FALSE(pruned.next);  // and then it ends where the jobs are young
+  EXPECT_EQ(this->left().size(), 58U);
+}
+
+TYPED_TEST(StorePrune, AStepEndsAtItsBytes) {
+  auto jobs = heavy_jobs(1, 6);
+  put(this->store(), jobs);
+  Prune prune = prune_excess(6, 0);
+  prune.bytes_max = 150;
+
+  const auto first = this->template load<Pruned>(prune);
+  prune.bytes_max = 1;
+  prune.from = first.next;
+  const auto second = this->template load<Pruned>(prune);
+
+  EXPECT_EQ(first.jobs, 2U);
+  EXPECT_EQ(first.next, JobId{3});
+  EXPECT_EQ(second.jobs, 1U);
+  EXPECT_EQ(second.next, JobId{4});
+}
+
+TYPED_TEST(StorePrune, LanesCountTheBytesOfPayloadsAndResults) {
+  auto job = leased_job(1, 1);
+  job.payload = Payload::text("grün");
+  put(this->store(), {job, ready_job(2)});
+  put(this->store(), {job}, {finish(job, JobState::done, 1)});
+  EXPECT_EQ(this->restart().lanes[0].bytes[4], 5U + 8U);
+
+  const auto pruned = this->template load<Pruned>(prune_excess(1, 0));
+
+  ASSERT_EQ(pruned.deltas.size(), 1U);
+  EXPECT_EQ(pruned.deltas[0].bytes[4], -13);
+  EXPECT_EQ(this->restart().lanes[0].bytes[4], 0U);
+}
+
+TYPED_TEST(StorePrune, BytesThatGoBelowZeroAreABug) {
+  WriteBatch batch;
+  batch.lane_deltas = {{kLane, {}, {}}};
+  batch.lane_deltas[0].bytes[5] = -1;
+
+  EXPECT_EQ(thrown_code([&] { this->store().commit(batch); }), ErrorCode::internal);
+}
+
+TYPED_TEST(StorePrune, OutputsGoWithTheirJob) {
+  put(this->store(), {ended_job(1, 10), ready_job(2)});
+  WriteBatch batch;
+  batch.outputs = {{.seq = OutputSeq{1}, .job = JobId{1}, .lease = LeaseId{1}, .n = 1, .data = {}},
+                   {.seq = OutputSeq{2}, .job = JobId{2}, .lease = LeaseId{2}, .n = 1, .data = {}}};
+  this->store().commit(batch);
+
+  this->prune();
+  put(this->store(), {ready_job(1)});
+
+  const ReadJob first{.job = JobId{1}, .rows_max = 9, .bytes_max = 9};
+  const ReadJob second{.job = JobId{2}, .rows_max = 9, .bytes_max = 9};
+  EXPECT_THAT(this->query().job(first).rows, IsEmpty());
+  EXPECT_EQ(this->query().job(second).rows.size(), 1U);
+}
+
+TYPED_TEST(StorePrune, OutputsCountTowardsTheBytesOfAStep) {
+  put(this->store(), {ended_job(1, 10), ended_job(2, 10)});
+  WriteBatch batch;
+  batch.outputs = {{.seq = OutputSeq{1},
+                    .job = JobId{1},
+                    .lease = LeaseId{1},
+                    .n = 1,
+                    .data = Payload::text(std::string(500, 'x'))}};
+  this->store().commit(batch);
+  Prune prune = prune_by_age(kCutoff);
+  prune.bytes_max = 400;
+
+  const auto pruned = this->template load<Pruned>(prune);
+
+  EXPECT_EQ(pruned.jobs, 1U);
+  EXPECT_EQ(pruned.next, JobId{2});
+  EXPECT_THAT(pruned.deltas.at(0).bytes, ElementsAre(0, 0, 0, 0, 0, 0, 0, 0));
+}
+
+TYPED_TEST(StorePrune, OutdatedKeysGoAndThoseThatAreHeldStay) {
+  WriteBatch batch;
+  batch.unique_acquired = {{"default", "held", JobId{1}, {}},
+                           {"default", "old", JobId{2}, at(99)},
+                           {"default", "just", JobId{3}, at(100)}};
+  this->store().commit(batch);
+  Prune prune{.unique_before = at(100), .from = {}, .jobs_max = 10};
+
+  EXPECT_FALSE(this->template load<Pruned>(prune).next);
+
+  const auto left = this->template load<LoadedUnique>(
+      LoadUnique{.queue = "default", .keys = {"held", "old", "just"}});
+  EXPECT_THAT(left.rows, ElementsAre(batch.unique_acquired[0], batch.unique_acquired[2]));
+}
+
+TYPED_TEST(StorePrune, ManyOutdatedKeysTakeSteps) {
+  WriteBatch batch;
+  for (int i = 0; i < 25; ++i)
+    batch.unique_acquired.push_back({"default", std::to_string(i), JobId{1}, at(5)});
+  this->store().commit(batch);
+  Prune prune{.unique_before = at(100), .from = {}, .jobs_max = 1};
+
+  int steps = 0;
+  do {
+    prune.from = this->template load<Pruned>(prune).next;
+    ++steps;
+  } while (prune.from && steps < 10);
+
+  EXPECT_EQ(steps, 3);
+  const auto left =
+      this->template load<LoadedUnique>(LoadUnique{.queue = "default", .keys = {"0", "24"}});
+  EXPECT_THAT(left.rows, IsEmpty());
+}
+
+TYPED_TEST(StorePrune, AYoungBatchGoesOnlyWhenItIsSealed) {
+  auto own = ended_job(2, 90'000);
+  own.spec.batch = BatchId{2};
+  WriteBatch batch;
+  batch.inserts = {ended_job(1, 90'000), own};
+  const Time young = at(kEnqueuedAt + 80'000);
+  batch.batches = {{.id = BatchId{1}, .sealed = true, .owner = {}, .created_at = young},
+                   {.id = BatchId{2}, .sealed = false, .owner = {}, .created_at = young}};
+  count(batch);
+  this->store().commit(batch);
+
+  EXPECT_EQ(this->template load<Pruned>(prune_excess(2, 0)).jobs, 2U);
+
+  EXPECT_FALSE(this->has_batch(1));
+  EXPECT_TRUE(this->has_batch(2));  // its producer may come back
+}
+
 }  // namespace
 }  // namespace millrace::broker::testing

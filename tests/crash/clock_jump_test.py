@@ -102,7 +102,7 @@ class Scene:
 
 
 class ClockJumps(millrace_testing.Case):
-    audited = False  # but by the tests themselves, which say that the clock was set
+    clock_set = True
 
     def assert_runs_end_after_their_start(self, scene):
         self.assertEqual(scene.b.query("SELECT * FROM attempts WHERE finished_at < started_at"), [])

@@ -115,6 +115,64 @@ class Replay(millrace_testing.Case):
         self.assertIn("closed", done.err)
 
 
+class Verify(millrace_testing.Case):
+    """Replays that are compared with what they repeat."""
+
+    def setUp(self):
+        super().setUp()
+        self.b = self.broker()
+        self.w = self.worker(self.b)
+
+    def verify(self, code, *words):
+        done = self.producer(self.b, "replay", *words, "--verify", "--output", "jsonl")
+        self.assertEqual(done.code, code, done)
+        return done.rows()
+
+    def test_the_same_ends_are_0_and_no_row(self):
+        self.enqueue_many(self.b, "echo", range(3))
+        self.enqueue(self.b, "fail", {"message": "no luck"}, "--max-attempts", "1")
+        self.wait_for_states(self.b, done=3, dead=1)
+        self.assertEqual(self.verify(0, "--until", "2099-01-01"), [])
+        done = self.good(self.b, "replay", "--batch", "1", "--verify")
+        self.assertEqual(done.out, "")
+        self.assertRegex(done.err, r"3 jobs replayed as batch \d+ · 3 as before · 0 not")
+
+    def test_another_end_is_a_row_and_1(self):
+        # A job that fails at its first try only is dead with one try and done with two.
+        first = self.enqueue(self.b, "fail", {"times": 1, "message": "refused: once"},
+                             "--max-attempts", "1")
+        self.good(self.b, "enqueue", "echo", "1")
+        self.wait_for_states(self.b, done=1, dead=1)
+        self.good(self.b, "job", "cancel", self.enqueue(self.b, "echo", 2, "--delay", "1h"))
+        self.assertEqual(self.verify(0, "--id", first), [])
+        (row,) = self.verify(1, "--state", "cancelled")
+        self.assertEqual(list(row), ["job", "replay_of", "state", "state_was", "result",
+                                     "result_was", "error", "error_was"])
+        self.assertEqual((row["replay_of"], row["state"], row["state_was"], row["result"],
+                          row["result_was"]), (3, "done", "cancelled", 2, None))
+        table = self.producer(self.b, "replay", "--id", "3", "--verify")
+        self.assertEqual(table.code, 1)
+        self.assertRegex(table.out, r"\Ajob \d+ replays 3: done 2 \| was cancelled")
+
+    def test_many_are_compared_in_pages(self):
+        ids = self.enqueue_many(self.b, "echo", range(1700))
+        wait_for(lambda: self.b.states() == {"done": 1700})
+        done = self.good(self.b, "replay", "--batch", ids[0], "--verify", seconds=60)
+        self.assertIn("1,700 as before", done.err)
+
+    def test_a_kind_that_is_not_replayable_needs_force(self):
+        self.enqueue(self.b, "echo", 1)
+        self.wait_for_states(self.b, done=1)
+        self.good(self.b, "kind", "set", "echo", "--not-replayable")
+        done = self.producer(self.b, "replay", "--id", "1")
+        self.assertEqual((done.code, done.out), (77, ""), done)
+        self.assertIn("`echo`", done.err)
+        self.assertIn("--force", done.err)
+        self.assertEqual(self.b.states(), {"done": 1})
+        self.assertEqual(self.verify(0, "--id", "1", "--force"), [])
+        self.assertEqual(self.b.states(), {"done": 2})
+
+
 class Results(millrace_testing.Case):
     def setUp(self):
         super().setUp()

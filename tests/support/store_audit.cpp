@@ -35,6 +35,15 @@ void StoreAudit::note(const WriteBatch& writes, const MemoryState& after) {
   last_finish_ = after.last_finish;
 }
 
+void StoreAudit::restart(const MemoryState& disk) {
+  for (const auto& [id, job] : disk.jobs) {
+    const JobStatus& status = job.record.status;
+    leases_[id] = status.lease;
+    highest_ = std::max(highest_, status.lease);
+    if (is_final(status.state)) ended_[id] = status.finish_seq;
+  }
+}
+
 void StoreAudit::note_lease(JobId job, const JobStatus& status) {
   LeaseId& last = leases_[job];
   if (status.lease == last) return;

@@ -14,6 +14,9 @@ class StoreAudit {
  public:
   /// After each commit. Checks what can be seen from the transaction itself.
   void note(const WriteBatch& writes, const MemoryState& after);
+  /// A store starts with these rows; what the last transactions before a crash wrote may not have
+  /// been noted.
+  void restart(const MemoryState& disk);
   /// Everything, O(rows). `complete`: retention has removed nothing.
   void check(const MemoryState& disk, bool complete = true) const;
 

@@ -9,7 +9,10 @@ Registry builtin_kinds(NetGuard guard) {
   registry.add("fail", {kPoolIo, run_fail});
   registry.add("sum", {kPoolCpu, run_sum});
   registry.add("primes", {kPoolCpu, run_primes});
-  registry.add("url.check", {kPoolIo, make_url_check(std::move(guard))});
+  // A site that does not answer is mostly back soon, or not at all.
+  protocol::KindOptions soon;
+  soon.retry = "200ms jitter:0";
+  registry.add("url.check", {kPoolIo, make_url_check(std::move(guard)), soon});
   return registry;
 }
 

@@ -27,7 +27,7 @@ struct Range {
 
 Outcome stopped() { return Outcome::nack("cancelled: the range was not finished"); }
 
-Outcome count_primes(const JobContext& context, Range range) {
+Outcome count_primes(JobContext& context, Range range) {
   // The pool decides how many CPUs are used; one job uses one. The setting is the whole library's
   // and not safe to write twice at once.
   [[maybe_unused]] static const bool set_once = (primesieve::set_num_threads(1), true);
@@ -39,6 +39,8 @@ Outcome count_primes(const JobContext& context, Range range) {
     const std::uint64_t end = range.to - begin < slice ? range.to : begin + slice - 1;
     count += primesieve::count_primes(begin, end);
     begin = end + 1;
+    // Between slices only: a job of one slice, as the producer cuts them, leaves no row behind.
+    if (begin <= range.to) context.progress(begin - range.from, range.to - range.from + 1);
   }
   return Outcome::ack(json_payload({{"count", count}}));
 }

@@ -11,6 +11,8 @@ namespace {
 constexpr std::int64_t kCountMax = 4'294'967'296;
 /// Additions between two looks at the stop token, well under a millisecond.
 constexpr std::uint64_t kStepsBetweenLooks = 1U << 20;
+/// A short sum tells nothing, so that it leaves no row behind. A multiple of the other.
+constexpr std::uint64_t kStepsBetweenWords = 1U << 27;
 
 }  // namespace
 
@@ -22,6 +24,7 @@ Outcome run_sum(JobContext& context) {
   std::uint64_t total = 0;
   for (std::uint64_t begin = 0; begin < count; begin += kStepsBetweenLooks) {
     if (context.cancelled()) return Outcome::nack("cancelled: the sum was not finished");
+    if (begin > 0 && begin % kStepsBetweenWords == 0) context.progress(begin, count);
     const std::uint64_t end = std::min(count, begin + kStepsBetweenLooks);
     for (std::uint64_t i = begin; i < end; ++i) {
       total += i;

@@ -19,7 +19,6 @@ namespace {
 constexpr std::size_t kBodyBytesMax = 10 * kMiB;
 constexpr std::int64_t kTimeoutMax = 3'600'000;  // ms
 constexpr std::int64_t kRedirectsMax = 50;
-constexpr Duration kRetryAfter{200};
 constexpr const char* kUserAgent = "millrace/" MR_VERSION " (url.check)";
 constexpr std::array kMethods = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"};
 
@@ -212,7 +211,7 @@ Outcome outcome(const Easy& easy, const Request& request, const Check& check, CU
   const long status = easy.number(CURLINFO_RESPONSE_CODE);
   if (!answered || status == 0) {
     if (check.blocked && code == CURLE_COULDNT_CONNECT) word = "blocked";
-    return Outcome::nack(word != nullptr ? word : "other", kRetryAfter);
+    return Outcome::nack(word != nullptr ? word : "other");
   }
   nlohmann::json result{{"status", status},
                         {"url", request.url},

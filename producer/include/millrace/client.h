@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "common/errors.h"
+#include "common/kind_options.h"
 #include "common/limits.h"
 #include "common/types.h"
 
@@ -82,27 +83,6 @@ struct JobOutput {
   Time at{};  ///< by the worker's clock, UTC
 };
 
-/// What holds for the jobs of a kind that are enqueued from now on and do not say otherwise; zero
-/// and empty: the default.
-struct KindRules {
-  int max_attempts = 0;
-  int crashes_max = 0;
-  Duration timeout{};
-  std::string retry = {};
-  bool not_replayable = false;  ///< `replay` needs `force`
-};
-
-/// How one job ended.
-struct JobResult {
-  JobId job;
-  std::string kind;
-  JobState state = JobState::done;
-  Payload result;
-  std::string error;  ///< empty when done
-  int attempts = 0;
-  FinishSeq cursor;  ///< where to resume after this row
-};
-
 /// A connection with one broker. Belongs to one thread; every call blocks until the broker has
 /// answered, through reconnects and restarts of the broker, as long as `reconnect` allows.
 /// Errors of every call: unreachable, stopping, timeout, and what the broker refuses (bad_request,
@@ -158,8 +138,9 @@ class Client {
   /// some may be enqueued. Error not_replayable: a kind forbids it and `force` is not set.
   [[nodiscard]] Result<ReplayedBatch> replay(std::vector<JobId> jobs, bool force = false);
 
-  /// Says what holds for the jobs of a kind, above what workers say of it, until `kind_reset`.
-  [[nodiscard]] Status kind_set(const std::string& kind, const KindRules& rules);
+  /// Says what holds for the jobs of a kind, above all of what workers say of it, until
+  /// `kind_reset`.
+  [[nodiscard]] Status kind_set(const std::string& kind, const KindOptions& options);
   [[nodiscard]] Status kind_reset(const std::string& kind);
 
  private:

@@ -60,6 +60,18 @@ TEST(RequestWindow, TheFirstRequestIsAlone) {
   EXPECT_FALSE(window.can_send(false));
 }
 
+TEST(RequestWindow, RequestsStayAloneUntilAReplyTellsTheBatch) {
+  RequestWindow window;
+  window.acknowledge(add_request(window, 1), false);
+  EXPECT_TRUE(window.can_send(false));
+  window.acknowledge(add_request(window, 2), false);
+  add_request(window, 3);
+  EXPECT_FALSE(window.can_send(false));
+  window.acknowledge(2, true);
+  add_request(window, 4);
+  EXPECT_TRUE(window.can_send(false));
+}
+
 TEST(RequestWindow, IsBoundedOnceTheBatchIsKnown) {
   RequestWindow window;
   window.acknowledge(add_request(window, 1));

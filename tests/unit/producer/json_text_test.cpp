@@ -99,5 +99,47 @@ TEST(JsonText, ListsIds) {
   EXPECT_EQ(json_ids(ids), "[3,1]");
 }
 
+TEST(JsonRows, AnOutputIsJsonWhereItIsJson) {
+  protocol::OutputRow row{
+      .cursor = OutputSeq{9}, .attempt = 2, .type = OutputType::progress, .data = {}, .at = {}};
+  row.data = Payload::text(R"({"done": 1, "total": 2})");
+  EXPECT_EQ(to_json(JobId{7}, row),
+            R"({"job":7,"cursor":9,"attempt":2,"type":"progress","data":{"done":1,"total":2},)"
+            R"("at":"1970-01-01T00:00:00.000Z"})");
+  row.type = OutputType::chunk;
+  row.data = Payload::binary("\x01");
+  EXPECT_THAT(to_json(JobId{7}, row), testing::HasSubstr(R"("data":{"base64":"AQ=="})"));
+}
+
+TEST(JsonRows, ALogLineIsTextEvenIfItLooksLikeANumber) {
+  protocol::OutputRow row{.cursor = OutputSeq{9}, .data = Payload::text("42"), .at = {}};
+  EXPECT_THAT(to_json(JobId{7}, row), testing::HasSubstr(R"("type":"log","data":"42")"));
+}
+
+TEST(JsonRows, WhatNobodySaidOfAKindIsNull) {
+  protocol::KindInfo kind{.kind = "mail", .options = {}, .by_operator = true};
+  EXPECT_EQ(to_json(kind),
+            R"({"kind":"mail","max_attempts":null,"crashes_max":null,"timeout_ms":null,)"
+            R"("retry":null,"not_replayable":false,"by_operator":true})");
+  kind.options.max_attempts = 5;
+  kind.options.retry = "linear:5s";
+  EXPECT_THAT(to_json(kind), testing::HasSubstr(R"("max_attempts":5)"));
+  EXPECT_THAT(to_json(kind), testing::HasSubstr(R"("retry":"linear:5s")"));
+}
+
+TEST(ProgressText, SaysHowFarItIs) {
+  EXPECT_EQ(progress_text(Payload::text(R"({"done":3,"total":10,"text":"copying"})")),
+            "3 of 10 (30 %) copying");
+  EXPECT_EQ(progress_text(Payload::text(R"({"done":3})")), "3");
+  EXPECT_EQ(progress_text(Payload::text(R"({"text":"copying"})")), "copying");
+  EXPECT_EQ(progress_text(Payload::text(R"({"done":3,"total":0})")), "3");
+}
+
+TEST(ProgressText, WhatIsNoProgressStaysAsItIs) {
+  EXPECT_EQ(progress_text({}), "");
+  EXPECT_EQ(progress_text(Payload::text("half")), "half");
+  EXPECT_EQ(progress_text(Payload::text("[1]")), "[1]");
+}
+
 }  // namespace
 }  // namespace millrace::producer

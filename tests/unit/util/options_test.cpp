@@ -20,6 +20,7 @@ class OptionsTest : public testing::Test {
     parser_.add("broker", broker_, "Where the broker listens");
     parser_.add("io-threads", io_threads_, "Threads");
     parser_.add("slots", slots_, "Slots");
+    parser_.add("attempts", attempts_, "Attempts");
     parser_.add("grace", grace_, "Time to finish");
     parser_.add("min-free", min_free_, "Free space");
     parser_.add("queue", queues_, "Queues");
@@ -57,6 +58,7 @@ class OptionsTest : public testing::Test {
   std::string broker_ = "tcp://127.0.0.1:7411";
   std::int64_t io_threads_ = 4;
   std::uint64_t slots_ = 1;
+  std::optional<std::int64_t> attempts_;
   Duration grace_ = std::chrono::seconds{30};
   ByteSize min_free_{256'000'000};
   std::vector<std::string> queues_{"default"};
@@ -90,6 +92,18 @@ TEST_F(OptionsTest, FlagsOfEveryTypeAreRead) {
   EXPECT_EQ(min_free_.bytes, 1'000'000'000U);
   EXPECT_THAT(queues_, ElementsAre("a", "b", "c"));
   EXPECT_TRUE(verbose_);
+}
+
+TEST_F(OptionsTest, ANumberThatWasNotSaidIsNotThere) {
+  EXPECT_EQ(parse({}), std::nullopt);
+  EXPECT_EQ(attempts_, std::nullopt);
+  EXPECT_EQ(parse({"--attempts", "0"}), std::nullopt);
+  EXPECT_EQ(attempts_, 0);
+}
+
+TEST_F(OptionsTest, ANumberThatIsNoneIsRefused) {
+  EXPECT_EQ(parse({"--attempts", "many"}), 64);
+  EXPECT_THAT(err_, HasSubstr("--attempts"));
 }
 
 TEST_F(OptionsTest, AListOptionTakesOneWordAtATime) {

@@ -24,6 +24,12 @@ TEST(AgentFarewell, NamesEveryQueue) {
             "ran 1 job (0 failed)");
 }
 
+TEST(AgentFarewell, SaysWhoseWordItWas) {
+  EXPECT_EQ(drained_text({.queues = {{"default", 1}}, .reason = "dismissed"},
+                         {.ran = 3, .failed = 1, .released = 0}),
+            "dismissed by the operator; ran 3 jobs (1 failed)");
+}
+
 TEST(AgentFarewell, SaysThatTheQueueIsEmpty) {
   EXPECT_EQ(drained_text({.queues = {{"default", 1}}, .reason = "empty"}, {}),
             "queue `default` is empty: nothing to do");

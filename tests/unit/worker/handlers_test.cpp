@@ -10,7 +10,9 @@ namespace millrace::worker {
 namespace {
 
 using nlohmann::json;
+using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::StartsWith;
 
 Job job(Payload payload, int attempt = 1) {
@@ -25,6 +27,18 @@ Outcome run(Outcome (*handler)(JobContext&), const Job& with, std::stop_token st
   JobContext context(with, std::move(stop));
   return handler(context);
 }
+
+/// Remembers the progress.
+class Listener final : public JobContext {
+ public:
+  using JobContext::JobContext;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> told;
+
+ protected:
+  void put_progress(std::uint64_t done, std::uint64_t total, std::string_view /*text*/) override {
+    told.emplace_back(done, total);
+  }
+};
 
 Outcome run(Outcome (*handler)(JobContext&), const char* payload) {
   return run(handler, job(Payload::text(payload)));
@@ -115,6 +129,35 @@ TEST(HandlerPrimes, CountsBothEndsIncluded) {
 
 TEST(HandlerPrimes, CountsTheSameOverSlices) {
   EXPECT_EQ(result(run(run_primes, R"({"from": 0, "to": 250000000})"))["count"], 13679318);
+}
+
+TEST(HandlerPrimes, TellsHowFarItIsBetweenSlices) {
+  const Job with = job(Payload::text(R"({"from": 10, "to": 250000000})"));
+  Listener context(with, {});
+
+  EXPECT_EQ(run_primes(context).verdict, Outcome::Verdict::ack);
+
+  EXPECT_THAT(context.told, ElementsAre(std::pair(100'000'000, 249'999'991),
+                                        std::pair(200'000'000, 249'999'991)));
+}
+
+TEST(HandlerPrimes, AShortRangeLeavesNothingBehind) {
+  const Job with = job(Payload::text(R"({"from": 0, "to": 1000000})"));
+  Listener context(with, {});
+
+  EXPECT_EQ(run_primes(context).verdict, Outcome::Verdict::ack);
+
+  EXPECT_THAT(context.told, IsEmpty());
+}
+
+TEST(HandlerSum, TellsHowFarALongOneIs) {
+  const Job with = job(Payload::text(R"({"n": 270000000})"));
+  Listener context(with, {});
+
+  EXPECT_EQ(result(run_sum(context))["sum"], 36449999865000000);
+
+  EXPECT_THAT(context.told,
+              ElementsAre(std::pair(1U << 27U, 270'000'000), std::pair(1U << 28U, 270'000'000)));
 }
 
 TEST(HandlerPrimes, Lists) {

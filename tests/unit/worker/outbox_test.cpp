@@ -77,6 +77,33 @@ TEST(Outbox, GivesAPostponedParcelOutAgainWhenDue) {
   EXPECT_EQ(outbox.bytes(), bytes);
 }
 
+TEST(Outbox, AHeldOutcomeCountsButDoesNotLeave) {
+  Outbox outbox;
+  outbox.hold(Verb::nack, outcome(1, 1000));
+  EXPECT_TRUE(outbox.pack(Instant{}).empty());
+  EXPECT_GE(outbox.bytes(), 1000U);
+  EXPECT_EQ(outbox.results(), 1U);
+
+  const auto held = outbox.take_held(LeaseId{1});
+
+  ASSERT_TRUE(held);
+  EXPECT_EQ(held->verb, Verb::nack);
+  EXPECT_EQ(held->outcome.result.size(), 1000U);
+  EXPECT_EQ(outbox.bytes(), 0U);
+  EXPECT_EQ(outbox.results(), 0U);
+  EXPECT_FALSE(outbox.take_held(LeaseId{1}));
+}
+
+TEST(Outbox, DropsAHeldOutcome) {
+  Outbox outbox;
+  outbox.hold(Verb::ack, outcome(1, 10));
+
+  EXPECT_EQ(outbox.drop(LeaseId{1}), std::nullopt);
+
+  EXPECT_EQ(outbox.bytes(), 0U);
+  EXPECT_EQ(outbox.results(), 0U);
+}
+
 TEST(Outbox, NamesTheRequestThatHasNoLeaseLeft) {
   Outbox outbox;
   outbox.add(Verb::ack, outcome(1));

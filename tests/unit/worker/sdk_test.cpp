@@ -4,6 +4,8 @@
 
 #include <csignal>
 #include <stdexcept>
+#include <string>
+#include <utility>
 
 namespace millrace {
 namespace {
@@ -35,6 +37,44 @@ TEST(WorkerSdk, KindThatCannotBeThrows) {
   EXPECT_THROW(worker.kind("Hello", kPoolIo, done), std::invalid_argument);
   EXPECT_THROW(worker.kind("hello", "gpu", done), std::invalid_argument);
   EXPECT_THROW(worker.kind("hello", kPoolIo, nullptr), std::invalid_argument);
+}
+
+TEST(WorkerSdk, OptionsOfAKindThatCannotBeThrow) {
+  Worker worker(without_broker());
+  const auto refused = [&](KindOptions options) {
+    try {
+      worker.kind("hello", kPoolIo, done, std::move(options));
+    } catch (const std::invalid_argument& error) {
+      return std::string(error.what());
+    }
+    return std::string("taken");
+  };
+
+  EXPECT_EQ(refused({.max_attempts = -1}),
+            "kind `hello`: max_attempts is -1, it must be 0 … 1000000");
+  EXPECT_NE(refused({.crashes_max = kMaxAttemptsMax + 1}), "taken");
+  EXPECT_NE(refused({.timeout = Duration{-1}}), "taken");
+  EXPECT_NE(refused({.timeout = kDurationMax + Duration{1}}), "taken");
+  EXPECT_NE(refused({.retry = "sometimes"}), "taken");
+  EXPECT_NE(refused({.retry = std::string(kRetryBytesMax + 1, ' ')}), "taken");
+  EXPECT_EQ(refused({.max_attempts = 5,
+                     .crashes_max = 1,
+                     .timeout = Duration{60'000},
+                     .retry = "linear:5s cap:1m",
+                     .replayable = false}),
+            "taken");
+  EXPECT_EQ(refused({}), "taken");
+}
+
+TEST(WorkerSdk, AContextThatNoWorkerMadeTakesOutput) {
+  const Job job;
+  JobContext context(job, std::stop_token{});
+
+  context.progress(1, 2, "half");
+  context.log("line");
+  context.chunk(Payload::text("part"));
+
+  EXPECT_FALSE(context.cancelled());
 }
 
 TEST(WorkerSdk, WithoutAKindItDoesNotRun) {

@@ -114,6 +114,41 @@ TEST_F(ThreadExecutorTest, CancelEndsAWaitAndTheFirstReasonStands) {
   EXPECT_EQ(completions.at(0).stopped, StopReason::timeout);
 }
 
+TEST_F(ThreadExecutorTest, WhatARunTellsIsInTheBufferWhenItHasReturned) {
+  kind("tell", [](JobContext& context) {
+    context.log("line");
+    context.progress(1, 2, "half");
+    context.chunk(Payload::binary("part"));
+    return Outcome::ack();
+  });
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
+
+  executor.start(jobs({7}, "tell"));
+  wait_for(1);
+
+  const auto items = outputs_.take(Instant{Duration{1000}}).items;
+  ASSERT_EQ(items.size(), 3U);
+  for (const auto& item : items) EXPECT_EQ(item.lease, LeaseId{7});
+  EXPECT_EQ(items[0].data, Payload::text("line"));
+  EXPECT_EQ(items[1].data, Payload::binary("part"));
+  EXPECT_EQ(items[2].type, OutputType::progress);
+}
+
+TEST_F(ThreadExecutorTest, AChunkAboveALimitFailsTheRunUnlessItIsCaught) {
+  outputs_.set_limits({.rows_max = 10, .bytes_max = 100, .item_bytes_max = 2});
+  kind("tell", [](JobContext& context) {
+    context.chunk(Payload::text("abc"));
+    return Outcome::ack();
+  });
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
+
+  executor.start(jobs({1}, "tell"));
+
+  const auto completions = wait_for(1);
+  EXPECT_EQ(completions.at(0).outcome.verdict, Outcome::Verdict::nack);
+  EXPECT_THAT(completions.at(0).outcome.error, StartsWith("output_too_large: 3 bytes"));
+}
+
 TEST_F(ThreadExecutorTest, StopAsksEveryRunAndWaitsForIt) {
   kind("wait", [](JobContext& context) {
     context.wait(kPatience);

@@ -43,7 +43,7 @@ json result(const Outcome& outcome) {
 void expect_word(const Outcome& outcome, const std::string& word) {
   EXPECT_EQ(outcome.verdict, Outcome::Verdict::nack) << outcome.result.bytes;
   EXPECT_EQ(outcome.error, word);
-  EXPECT_EQ(outcome.delay, Duration{200});
+  EXPECT_FALSE(outcome.delay);  // so that the job's own policy counts
 }
 
 TEST(UrlCheck, ReportsEveryStatus) {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "common/kind_options.h"
 #include "common/types.h"
 
 namespace millrace {
@@ -32,23 +33,6 @@ struct Job {
   /// highest one it saw can refuse a run that was overtaken.
   LeaseId lease;
   Duration timeout{};  ///< of this run; zero: none
-};
-
-/// What holds for the jobs of a kind that do not say otherwise themselves, from the next enqueue
-/// on. The broker remembers what a worker tells it, also when that worker is gone; an operator can
-/// overrule it. A job enqueued before the kind was offered for the first time has the defaults.
-struct KindOptions {
-  int max_attempts = 0;  ///< 1 to kMaxAttemptsMax; 0: kMaxAttemptsDefault
-  /// Workers it may take down before it is dead with `poison`. 1 to kMaxAttemptsMax; 0:
-  /// kCrashesMaxDefault.
-  int crashes_max = 0;
-  Duration timeout{};  ///< of one run, at most kDurationMax; zero: none
-  /// How long a failed job waits: `exponential:1s cap:5m jitter:50`, `linear:5s` or `1s,5s,30s`.
-  /// Empty: exponential from 1 s to 5 min, of which up to half is taken off at random.
-  std::string retry = {};
-  bool replayable = true;  ///< false: `replay` of its jobs needs `--force`
-
-  bool operator==(const KindOptions&) const = default;
 };
 
 /// What a running handler knows, may ask and may tell. Made for one run. All of it belongs to the

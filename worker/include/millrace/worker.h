@@ -31,8 +31,8 @@ struct WorkerConfig {
   std::vector<std::string> queues = {kQueueDefault};  ///< `[a-z0-9._-]{1,64}` each
   std::string name = {};                              ///< for people; empty: `HOST:PID`
   Until until = Until::drained;
-  /// After a stop: how long running jobs may take to finish before they are asked to stop and
-  /// given back. Milliseconds, 0 or more.
+  /// After a stop or a dismissal: how long running jobs may take to finish before they are asked to
+  /// stop and given back. Milliseconds, 0 or more.
   Duration grace{30'000};
   /// Size of each pool, which is how many of its jobs run at once: 0 to 4096, not both 0. A kind of
   /// a pool of 0 is not offered. Unset: `io` CPUs + 4, at most 32; `cpu` one for each CPU this
