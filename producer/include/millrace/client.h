@@ -83,6 +83,17 @@ struct JobOutput {
   Time at{};  ///< by the worker's clock, UTC
 };
 
+/// How one job ended.
+struct JobResult {
+  JobId job;
+  std::string kind;
+  JobState state = JobState::done;
+  Payload result;
+  std::string error;  ///< empty when done
+  int attempts = 0;
+  FinishSeq cursor;  ///< where to resume after this row
+};
+
 /// A connection with one broker. Belongs to one thread; every call blocks until the broker has
 /// answered, through reconnects and restarts of the broker, as long as `reconnect` allows.
 /// Errors of every call: unreachable, stopping, timeout, and what the broker refuses (bad_request,
