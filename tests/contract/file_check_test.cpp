@@ -47,8 +47,8 @@ WriteBatch good_rows() {
   batch.lanes = {{kLane, "default", "sum", {}}, {LaneId{2}, "over", "sum", {}}};
   batch.queues = {{.name = "default"}, {.name = "over", .state = QueueState::drained}};
   batch.workers = {{WorkerId{1}, "s", "w", "h", 1, at(kEnqueuedAt), {}}};
-  batch.requests = {{{7, 1}, 1, BatchId{1}, JobId{1}, 8, {}, at(kEnqueuedAt)},
-                    {{7, 2}, 1, BatchId{9}, JobId{9}, 1, {}, at(kEnqueuedAt)}};
+  batch.requests = {{{7, 1}, 1, BatchId{1}, JobId{1}, 8, {}, {}, at(kEnqueuedAt)},
+                    {{7, 2}, 1, BatchId{9}, JobId{9}, 1, {}, {}, at(kEnqueuedAt)}};
   for (std::uint64_t id = 1; id <= 9; ++id) {
     batch.inserts.push_back(id <= 6 ? leased_job(id, kLease + id) : ready_job(id));
     batch.inserts.back().status.worker = WorkerId{1};

@@ -48,7 +48,8 @@ std::uint64_t certain_crashes(const Evidence& evidence, JobId id) {
   constexpr Duration kAfter{12'000};
   const History& history = evidence.history;
   const FaultSet& faults = evidence.config().faults;
-  if (faults.has(Fault::loss) || faults.has(Fault::delay)) return 0;
+  for (const Fault fault : {Fault::loss, Fault::delay, Fault::stall})
+    if (faults.has(fault)) return 0;  // STARTED may have come too late, or never
   std::uint64_t crashes = 0;
   for (const DeathSeen& death : history.deaths) {
     const LeaseSeen& lease = history.leases.at(death.lease);
