@@ -195,6 +195,7 @@ struct Core {
   bool marks_dirty = false;
   Space space = Space::plenty;
   Time started_at{};
+  Instant started_mono{};  ///< the same moment
 
   std::unordered_map<JobId, Job> jobs;  // look-ups only: never iterated
   std::deque<Lane> lanes;               // lane id n at n-1

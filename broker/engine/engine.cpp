@@ -264,6 +264,7 @@ Engine::Engine(EngineOptions options, Snapshot snapshot, Now now)
   core.last_finish = snapshot.last_finish;
   core.last_worker = snapshot.last_worker;
   core.started_at = now.utc;
+  core.started_mono = now.mono;
   core.last_turn = core.sessions_checked_at = core.prune_at = now.mono;
   core.wall_offset = now.utc.time_since_epoch() - now.mono.time_since_epoch();
   restore_lanes(core, snapshot);

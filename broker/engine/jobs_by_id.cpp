@@ -225,6 +225,12 @@ void adopt_visitors(Core& core, LoadedJobs& loaded, std::uint64_t batch) {
   }
 }
 
+/// By which retention goes: the wall clock, but when it is set on while the broker runs, nothing is
+/// older for it.
+Time retention_clock(const Core& core, Now now) {
+  return std::min(now.utc, core.started_at + (now.mono - core.started_mono));
+}
+
 }  // namespace
 
 void run_by_id(Core& core, Parked parked, Now now) {
@@ -272,8 +278,9 @@ void prune_if_due(Core& core, Now now) {
   if (core.pruning || now.mono < core.prune_at || core.job_loads_under_way != 0) return;
   core.pruning = true;
   const Duration keep = core.options.retention;
-  core.load(Prune{.finished_before = keep.count() == 0 ? Time{} : now.utc - keep,
-                  .requests_before = now.utc - kRequestKeptFor,
+  const Time clock = retention_clock(core, now);
+  core.load(Prune{.finished_before = keep.count() == 0 ? Time{} : clock - keep,
+                  .requests_before = clock - kRequestKeptFor,
                   .from = core.prune_from,
                   .jobs_max = 500});
 }
