@@ -7,10 +7,13 @@
 #include <algorithm>
 
 #include "broker/engine/core.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
 
+using instrument::Mutant;
+using instrument::planted;
 using protocol::ResultRow;
 
 constexpr std::size_t kRecentRowsMax = 8192;
@@ -119,7 +122,8 @@ bool pump(Core& core, Session& session, Batch& batch, WatchState& state) {
     }
     auto rows = has_room(core, state) ? take_recent(batch, state) : std::vector<ResultRow>{};
     const bool all = batch.recent.empty() || batch.recent.back().cursor <= state.seen;
-    const bool end = all && batch.ended();
+    const bool end =
+        all && (batch.ended() || (planted(Mutant::batch_ends_early) && batch.row.open == 0));
     if (rows.empty() && !end) break;
     send_rows(core, session, batch, state, std::move(rows), end);
     if (end) return true;
@@ -214,6 +218,7 @@ void on_results_read(Core& core, ResultsRead read) {
   if (!state.reading || state.seen != read.from) return;
   state.reading = false;
   state.seen = read.upto;
+  if (planted(Mutant::cursor_skips)) ++state.seen.value;
   if (!read.rows.empty())
     send_rows(core, session, core.batches.at(read.batch), state, std::move(read.rows), false);
   core.watches_dirty.emplace(session.id, read.batch);

@@ -2,10 +2,17 @@
 
 #include <algorithm>
 
+#include "common/util/mutants.h"
+
 namespace millrace::broker {
 namespace {
 
-ReadyKey ready_key(JobId id, const Job& job) { return {job.spec.priority, id}; }
+using instrument::Mutant;
+using instrument::planted;
+
+ReadyKey ready_key(JobId id, const Job& job) {
+  return {planted(Mutant::priority_ignored) ? kPriorityMin : job.spec.priority, id};
+}
 ScheduledKey scheduled_key(JobId id, const Job& job) { return {job.status.run_at, id}; }
 
 /// Where a batch counts its jobs of a final state.
@@ -175,7 +182,8 @@ void Core::touch(Batch& batch) {
 }
 
 void Core::reply(ConnectionId to, std::uint64_t correlation, protocol::Message message) {
-  if (to) effects.replies.push_back({to, correlation, std::move(message)});
+  auto& replies = planted(Mutant::early_reply) ? effects.replies_now : effects.replies;
+  if (to) replies.push_back({to, correlation, std::move(message)});
 }
 
 void Core::reply_now(ConnectionId to, std::uint64_t correlation, protocol::Message message) {

@@ -4,9 +4,13 @@
 #include <limits>
 
 #include "broker/engine/core.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
+
+using instrument::Mutant;
+using instrument::planted;
 
 constexpr std::size_t kJobsMessageBytes = 1 * kMiB;
 constexpr std::size_t kJobsMessageItems = 1000;
@@ -67,7 +71,8 @@ protocol::Delivery delivery(const Lane& lane, JobId id, const Job& job) {
 void lease(Core& core, Lane& lane, JobId id, Session& session, Pool& pool, Now now) {
   Job& job = *core.find_job(id);
   core.apply(id, job, JobEvent::lease, now);
-  job.status.lease = LeaseId{core.epoch << 40 | ++core.lease_counter};
+  const std::uint64_t epoch = planted(Mutant::lease_restarts) ? 1 : core.epoch;
+  job.status.lease = LeaseId{epoch << 40 | ++core.lease_counter};
   job.status.worker = session.row.id;
   job.status.started_at = {};
   ++job.status.deliveries;

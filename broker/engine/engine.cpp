@@ -6,9 +6,13 @@
 #include <utility>
 
 #include "broker/engine/core.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
+
+using instrument::Mutant;
+using instrument::planted;
 
 constexpr Duration kSessionCheckEvery{250};
 constexpr std::size_t kRequestLogsMax = 4096;
@@ -186,7 +190,7 @@ void write_all(Core& core) {
   for (JobId id : std::exchange(core.dirty_jobs, {})) write_job(core, id, *core.find_job(id));
   for (JobId id : std::exchange(core.visitors, {})) {
     const Job* job = core.find_job(id);
-    if (job != nullptr && !job->indexed) core.jobs.erase(id);
+    if (job != nullptr && !job->indexed && !planted(Mutant::visitor_stays)) core.jobs.erase(id);
   }
   write_lanes(core);
   write_batches(core);
@@ -270,7 +274,8 @@ Engine::Engine(EngineOptions options, Snapshot snapshot, Now now)
   restore_lanes(core, snapshot);
   restore_leases(core, snapshot, now);
   for (BatchRow& row : snapshot.batches) core.batches[row.id].row = std::move(row);
-  core.orphans_until = now.mono + core.options.resume_grace;
+  core.orphans_until = now.mono;
+  if (!planted(Mutant::restart_requeues)) core.orphans_until += core.options.resume_grace;
   // A queue whose last job ended in the batch that a crash undid must still drain.
   for (auto& [name, queue] : core.queues) check_drained(core, queue);
 }

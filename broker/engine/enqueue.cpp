@@ -4,10 +4,13 @@
 
 #include "broker/engine/core.h"
 #include "common/util/hash.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
 
+using instrument::Mutant;
+using instrument::planted;
 using protocol::Enqueue;
 using protocol::NewJob;
 
@@ -211,7 +214,8 @@ bool known_request(Core& core, Received& command, RequestId id, std::uint64_t ha
   log.used_at = now.mono;
   if (recorded_request(core, command, id, hash)) return true;
   const bool is_new =
-      !inserted && (id.counter > log.counter_max || log.absent.contains(id.counter));
+      (!inserted && (id.counter > log.counter_max || log.absent.contains(id.counter))) ||
+      planted(Mutant::request_forgotten);
   if (!log.loading && is_new) return false;
   if (!log.loading) {
     log.loading = true;

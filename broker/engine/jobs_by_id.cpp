@@ -7,10 +7,13 @@
 
 #include "broker/engine/core.h"
 #include "common/util/hash.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
 
+using instrument::Mutant;
+using instrument::planted;
 using protocol::ItemStatus;
 
 constexpr Duration kPruneEveryMin{1000};
@@ -48,7 +51,7 @@ ItemStatus cancel_job(Core& core, JobId id, Now now) {
     if (const Session* session = job->session)
       core.reply(session->connection, 0,
                  protocol::Cancel{.jobs = {}, .leases = {lease}, .reason = "cancelled"});
-    close_lease(core, id, *job, ItemStatus::cancelled);
+    if (!planted(Mutant::late_ack_wins)) close_lease(core, id, *job, ItemStatus::cancelled);
   }
   core.apply(id, *job, JobEvent::cancel, now);
   return ItemStatus::ok;

@@ -5,9 +5,13 @@
 #include <algorithm>
 
 #include "broker/engine/core.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
+
+using instrument::Mutant;
+using instrument::planted;
 
 bool good_name(Core& core, const Received& command, const std::string& name) {
   const std::uint64_t limit = core.options.limits.lanes_max;
@@ -29,7 +33,9 @@ void tell_drained(Core& core, Queue& queue) {
   drained.queues.push_back({queue.row.name, queue.row.generation});
   for (const auto& [session_id, generation] : std::exchange(queue.closers, {})) {
     const auto session = core.sessions.find(session_id);
-    if (session != core.sessions.end()) core.reply(session->second.connection, 0, drained);
+    if (session == core.sessions.end()) continue;
+    core.reply(session->second.connection, 0, drained);
+    if (planted(Mutant::drained_twice)) core.reply(session->second.connection, 0, drained);
   }
   core.leave_checks = true;
 }
@@ -85,7 +91,10 @@ protocol::QueueInfo queue_info(const Queue& queue) {
 }
 
 void check_drained(Core& core, Queue& queue) {
-  if (queue.row.state != QueueState::closed || queue.row.paused || queue.open_jobs() != 0) return;
+  const std::uint64_t open = planted(Mutant::sentinel_overtakes)
+                                 ? queue.counts[static_cast<std::size_t>(JobState::ready)]
+                                 : queue.open_jobs();
+  if (queue.row.state != QueueState::closed || queue.row.paused || open != 0) return;
   queue.row.state = QueueState::drained;
   core.touch(queue);
   tell_drained(core, queue);

@@ -6,10 +6,13 @@
 #include <functional>
 
 #include "broker/engine/core.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
 
+using instrument::Mutant;
+using instrument::planted;
 using protocol::ItemStatus;
 
 constexpr std::size_t kSessionIdBytes = 16;
@@ -167,7 +170,7 @@ bool keep_lease(Core& core, Session& session, const protocol::HeldLease& held, N
 void give_back_unnamed(Core& core, Session& session, const std::set<LeaseId>& named, Now now) {
   std::vector<JobId> unnamed;
   for (const auto& [lease, id] : session.leases)
-    if (!named.contains(lease)) unnamed.push_back(id);
+    if (!named.contains(lease) || planted(Mutant::resume_gives_back)) unnamed.push_back(id);
   const auto first = core.orphans.lower_bound({session.row.id, LeaseId{}});
   for (auto it = first; it != core.orphans.end() && it->first == session.row.id; ++it)
     unnamed.push_back(core.leases.at(it->second));
@@ -256,7 +259,7 @@ void on_heartbeat(Core& core, Session& session, Received& command,
         const Job& job = *core.find_job(lease.second);
         return !job.started && job.leased_at < old;
       });
-  if (!doubtful) return;
+  if (!doubtful || planted(Mutant::lost_delivery_stays)) return;
   session.mismatches = 0;
   session.resuming = true;
   // Behind all deliveries: when the worker reads it, everything sent before has arrived.

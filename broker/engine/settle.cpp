@@ -6,10 +6,13 @@
 #include <algorithm>
 
 #include "broker/engine/core.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
 
+using instrument::Mutant;
+using instrument::planted;
 using protocol::ItemStatus;
 
 constexpr std::size_t kClosedLeasesKept = 4096;  // per session
@@ -89,6 +92,14 @@ std::optional<ItemStatus> late_status(const Session& session, LeaseId lease) {
   return closed->second;
 }
 
+/// The lease that an outcome is about, while it is open.
+auto find_lease(const Core& core, const protocol::Outcome& item) {
+  const auto job = core.jobs.find(item.job);
+  if (planted(Mutant::stale_lease) && job != core.jobs.end())
+    return core.leases.find(job->second.status.lease);
+  return core.leases.find(item.lease);
+}
+
 }  // namespace
 
 void close_lease(Core& core, JobId id, Job& job, ItemStatus later) {
@@ -117,6 +128,7 @@ void close_lease(Core& core, JobId id, Job& job, ItemStatus later) {
 void give_back(Core& core, JobId id, Job& job, Now now) {
   core.touch(id, job);
   close_lease(core, id, job, ItemStatus::stale);
+  if (planted(Mutant::release_charged)) ++job.status.attempts;
   job.status.started_at = {};
   core.apply(id, job, JobEvent::give_back, now);
 }
@@ -128,23 +140,25 @@ void fail_attempt(Core& core, JobId id, Job& job, const char* outcome, std::stri
   ++job.status.attempts;
   job.status.error = cut(std::move(error), core.options.limits.error_bytes_max);
   write_attempt(core, id, job, outcome, now);
-  if (last || job.status.attempts - job.status.attempts_base >= job.spec.max_attempts) {
+  const int allowed = job.spec.max_attempts + (planted(Mutant::one_attempt_more) ? 1 : 0);
+  if (last || job.status.attempts - job.status.attempts_base >= allowed) {
     core.apply(id, job, JobEvent::bury, now);
     return;
   }
   const Duration wait = delay.count() >= 0 ? std::min(delay, kDurationMax) : backoff(core, job);
-  job.status.run_at = now.utc + wait;
+  job.status.run_at = planted(Mutant::retry_at_once) ? now.utc : now.utc + wait;
   core.apply(id, job, JobEvent::retry, now);
 }
 
 void lose_lease(Core& core, JobId id, Job& job, Now now) {
-  if (!job.started) return give_back(core, id, job, now);
+  if (!job.started || planted(Mutant::crash_uncounted)) return give_back(core, id, job, now);
   core.touch(id, job);
   close_lease(core, id, job, ItemStatus::stale);
   ++job.status.crashes;
   job.status.error = "crash: the worker was lost while it ran the job";
   write_attempt(core, id, job, "crash", now);
-  if (job.status.crashes - job.status.crashes_base >= kCrashesMaxDefault) {
+  if (job.status.crashes - job.status.crashes_base >= kCrashesMaxDefault &&
+      !planted(Mutant::poison_forever)) {
     job.status.error = fmt::format("poison: lost its worker {} times", job.status.crashes);
     core.apply(id, job, JobEvent::bury, now);
   } else {
@@ -176,11 +190,14 @@ void on_settle(Core& core, Session& session, Received command, Now now) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     const LeaseId lease = items[i].lease;
     settled.leases.push_back(lease);
-    const auto open = core.leases.find(lease);
+    const auto open = find_lease(core, items[i]);
     Job* job = open == core.leases.end() ? nullptr : core.find_job(open->second);
     const bool own = job != nullptr && (job->session == &session ||
-                                        (!job->session && job->status.worker == session.row.id));
-    if (own) {
+                                        (!job->session && job->status.worker == session.row.id) ||
+                                        planted(Mutant::foreign_lease));
+    if (own && core.space != Space::plenty && planted(Mutant::full_disk_drops)) {
+      settled.statuses.push_back(ItemStatus::ok);
+    } else if (own) {
       settle(core, open->second, *job, items[i], static_cast<Verb*>(nullptr), now);
       settled.statuses.push_back(ItemStatus::ok);
     } else if (const auto status = late_status(session, lease); status || job != nullptr) {

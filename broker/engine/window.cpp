@@ -4,9 +4,13 @@
 #include <iterator>
 
 #include "broker/engine/core.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
+
+using instrument::Mutant;
+using instrument::planted;
 
 /// A window refills below a quarter, and is trimmed to three quarters when it overflows, so that
 /// one job more or less never starts a load or a trim of its own.
@@ -107,6 +111,7 @@ void on_loaded_ready(Core& core, LoadedReady loaded, std::uint64_t batch, Now no
   window.whole = loaded.end;
   if (!loaded.jobs.empty())
     window.frontier = {loaded.jobs.back().spec.priority, loaded.jobs.back().id};
+  if (planted(Mutant::frontier_skips)) window.frontier.id.value += 2;
   take_in(core, loaded.jobs, JobState::ready, batch, now);
   merge_arrivals(core, window);
   trim_lane(core, lane);
@@ -140,7 +145,8 @@ void follow_wall_clock(Core& core, Now now) {
   std::vector<JobId> absolute;
   for (const auto& [due, id] : core.due) {
     const Job& job = *core.find_job(id);
-    if (job.spec.absolute && job.status.attempts == 0) absolute.push_back(id);
+    const bool follows = job.spec.absolute && job.status.attempts == 0;
+    if (follows || planted(Mutant::delay_by_wall_clock)) absolute.push_back(id);
   }
   for (JobId id : absolute) {
     Job& job = *core.find_job(id);

@@ -20,7 +20,7 @@ constexpr Duration kLockWait{250};
 
 SqliteQuery::SqliteQuery(SqliteQueryOptions options)
     : options_(std::move(options)),
-      connection_(resolve_database_path(options_.path), sqlite::Access::read, {}) {
+      connection_(resolve_database_path(options_.path), sqlite::Access::read, options_.vfs) {
   connection_.wait_for_locks(kLockWait);
   connection_.execute("PRAGMA query_only = ON");
   connection_.execute("PRAGMA mmap_size = 0");

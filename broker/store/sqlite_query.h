@@ -17,6 +17,8 @@ struct SqliteQueryOptions {
   std::string path;
   /// Longest time a page may take; it then comes back shorter, with `next` set.
   Duration page_time_max{250};
+  /// For tests only: a file system shim.
+  std::string vfs{};
 };
 
 /// Reads the file of a running SqliteStore over a connection of its own that can neither write nor
