@@ -13,8 +13,12 @@ class StoreAudit {
  public:
   /// After each commit. Checks what can be seen from the transaction itself.
   void note(const WriteBatch& writes, const MemoryState& after);
-  /// Everything, O(rows).
-  void check(const MemoryState& disk) const;
+  /// A store starts with these rows; what the last transactions before a crash wrote may not have
+  /// been noted.
+  void restart(const MemoryState& disk);
+  /// Everything, O(rows). `jobs_deleted`: by retention, so that batches may count more than there
+  /// is.
+  void check(const MemoryState& disk, bool jobs_deleted = false) const;
 
  private:
   void note_lease(JobId job, const JobStatus& status);

@@ -1,0 +1,122 @@
+#include "tests/simulation/powerloss_store.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "broker/store/sqlite_rows.h"
+#include "broker/store/sqlite_settings.h"
+
+namespace millrace::simulation {
+namespace {
+
+using broker::MemoryState;
+using broker::sqlite::Connection;
+
+/// The lock file is a real one; it needs a folder of this process's own.
+std::string folder() {
+  const auto path = std::filesystem::path("/dev/shm") / fmt::format("millrace-sim-{}", ::getpid());
+  std::filesystem::create_directory(path);
+  return path.string();
+}
+
+template <class Take>
+void read(const Connection& connection, std::string_view sql, const Take& take) {
+  broker::sqlite::Statement statement(connection, sql);
+  auto rows = statement.run();
+  while (rows.next()) take(rows);
+}
+
+void read_jobs(const Connection& connection, MemoryState& state) {
+  read(connection, MR_JOB_WHOLE, [&](const auto& row) {
+    auto record = broker::read_job(row, broker::PayloadRead::whole);
+    const JobId id = record.id;
+    state.jobs[id].record = std::move(record);
+  });
+  read(connection, "SELECT id, result, result_checksum FROM job WHERE result IS NOT NULL",
+       [&](const auto& row) {
+         const auto id = row.template id<JobId>(0);
+         Payload& result = state.jobs.at(id).result;
+         result = row.payload(1);
+         broker::check_result(id, result, row.integer(2));
+       });
+  read(connection,
+       "SELECT job, attempt, worker, started_at, finished_at, outcome, error FROM attempt",
+       [&](const auto& row) {
+         const auto id = row.template id<JobId>(0);
+         state.attempts[{id, row.small(1)}] = {
+             id,          row.small(1), row.template id<WorkerId>(2), row.time(3), row.time(4),
+             row.text(5), row.text(6)};
+       });
+}
+
+void read_names(const Connection& connection, MemoryState& state) {
+  read(connection, "SELECT " MR_LANE_COLUMNS " FROM lane", [&](const auto& row) {
+    broker::LaneRow lane = broker::read_lane(row);
+    state.lanes[lane.id] = std::move(lane);
+  });
+  read(connection, "SELECT " MR_BATCH_COLUMNS " FROM batch", [&](const auto& row) {
+    broker::BatchRow batch = broker::read_batch(row);
+    state.batches[batch.id] = std::move(batch);
+  });
+  read(connection, "SELECT name, state, paused, generation FROM queue", [&](const auto& row) {
+    state.queues[row.text(0)] = {row.text(0), static_cast<broker::QueueState>(row.integer(1)),
+                                 row.boolean(2), row.natural(3)};
+  });
+  read(connection, "SELECT last_job, last_finish FROM meta", [&](const auto& row) {
+    state.last_job = row.template id<JobId>(0);
+    state.last_finish = row.template id<FinishSeq>(1);
+  });
+}
+
+}  // namespace
+
+PowerlossStore::PowerlossStore(std::uint64_t seed, int synchronous)
+    : disk_(seed), synchronous_(synchronous), path_(folder() + "/db") {}
+
+PowerlossStore::~PowerlossStore() {
+  disk_.stop();
+  query_.reset();
+  store_.reset();
+}
+
+void PowerlossStore::open() {
+  broker::SqliteOptions options;
+  options.path = path_;
+  options.ballast_bytes = 0;
+  options.log_passive_bytes = 64 * kKiB;
+  options.log_restart_bytes = 160 * kKiB;
+  options.log_truncate_bytes = 320 * kKiB;
+  options.synchronous = synchronous_;
+  options.vfs = disk_.vfs();
+  store_ = std::make_unique<broker::SqliteStore>(std::move(options));
+}
+
+broker::Query& PowerlossStore::query() {
+  if (!query_)
+    query_ = std::make_unique<broker::SqliteQuery>(
+        broker::SqliteQueryOptions{.path = path_, .vfs = disk_.vfs()});
+  return *query_;
+}
+
+void PowerlossStore::die(Death death, SimRandom& random) {
+  disk_.stop();
+  query_.reset();
+  store_.reset();
+  disk_.revive(death == Death::power, random);
+}
+
+void PowerlossStore::lose_power_soon(SimRandom& random) {
+  disk_.lose_power_after(random.below(12));
+}
+
+const MemoryState& PowerlossStore::rows() {
+  rows_ = {};
+  const Connection connection(path_, broker::sqlite::Access::read, disk_.vfs());
+  read_jobs(connection, rows_);
+  read_names(connection, rows_);
+  return rows_;
+}
+
+}  // namespace millrace::simulation

@@ -1,0 +1,55 @@
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "tests/simulation/sim_world.h"
+#include "worker/executor.h"
+
+namespace millrace::simulation {
+
+/// Runs jobs in virtual time. What becomes of a run depends on its kind and on chance: it succeeds,
+/// fails, is refused, hangs, or takes its process down.
+class SimExecutor final : public worker::Executor {
+ public:
+  /// What a run may do to the process it runs in.
+  class Host {
+   public:
+    virtual ~Host() = default;
+    virtual void completed(worker::Completion completion) = 0;
+    /// The run has killed its process.
+    virtual void killed() = 0;
+  };
+
+  SimExecutor(World& world, SimRandom& random, Host& host, std::size_t slots);
+
+  [[nodiscard]] std::size_t slots() const override { return slots_; }
+  void start(std::vector<Job> jobs) override;
+  void cancel(LeaseId lease, worker::StopReason reason) override;
+  [[nodiscard]] bool stop(Duration) override { return true; }
+
+  [[nodiscard]] std::vector<LeaseId> running() const;
+
+ private:
+  struct Run {
+    Job job;
+    Instant began{};
+    worker::StopReason stopped = worker::StopReason::none;
+    bool deaf = false;  ///< does not look at its stop token
+    std::uint64_t number = 0;
+  };
+
+  void finish_in(LeaseId lease, Duration time);
+  void finish(LeaseId lease);
+  [[nodiscard]] Outcome judge(const Run& run);
+
+  World& world_;
+  SimRandom& random_;
+  Host& host_;
+  std::size_t slots_;
+  std::map<LeaseId, Run> runs_;
+  std::uint64_t last_run_ = 0;
+  std::shared_ptr<int> alive_ = std::make_shared<int>();  // the end of the process ends all runs
+};
+
+}  // namespace millrace::simulation
