@@ -64,10 +64,44 @@ void read_names(const Connection& connection, MemoryState& state) {
     state.queues[row.text(0)] = {row.text(0), static_cast<broker::QueueState>(row.integer(1)),
                                  row.boolean(2), row.natural(3)};
   });
-  read(connection, "SELECT last_job, last_finish FROM meta", [&](const auto& row) {
-    state.last_job = row.template id<JobId>(0);
-    state.last_finish = row.template id<FinishSeq>(1);
+  read(connection, "SELECT epoch, last_job, last_finish, last_output FROM meta",
+       [&](const auto& row) {
+         state.epoch = row.natural(0);
+         state.last_job = row.template id<JobId>(1);
+         state.last_finish = row.template id<FinishSeq>(2);
+         state.last_output = row.template id<OutputSeq>(3);
+       });
+  read(connection, "SELECT " MR_WORKER_COLUMNS " FROM worker", [&](const auto& row) {
+    broker::WorkerRow worker = broker::read_worker(row);
+    state.workers[worker.id] = std::move(worker);
   });
+  read(connection, "SELECT prefix, counter, first, count FROM request", [&](const auto& row) {
+    broker::RequestRow request;
+    request.id = {row.natural(0), row.natural(1)};
+    request.first = row.template id<JobId>(2);
+    request.count = row.natural(3);
+    state.requests[request.id] = std::move(request);
+  });
+  read(connection, "SELECT queue, key, job, until FROM unique_key", [&](const auto& row) {
+    broker::UniqueRow key = broker::read_unique(row);
+    state.unique[{key.queue, key.key}] = std::move(key);
+  });
+}
+
+void read_outputs(const Connection& connection, MemoryState& state) {
+  read(connection, "SELECT seq, job, lease, n, attempt, type, at, data FROM output",
+       [&](const auto& row) {
+         broker::OutputRow output;
+         output.seq = row.template id<OutputSeq>(0);
+         output.job = row.template id<JobId>(1);
+         output.lease = row.template id<LeaseId>(2);
+         output.n = row.natural(3);
+         output.attempt = row.small(4);
+         output.type = broker::checked_type(output.job, row.integer(5));
+         output.at = row.time(6);
+         output.data = row.payload(7);
+         state.outputs[output.seq] = std::move(output);
+       });
 }
 
 }  // namespace
@@ -116,6 +150,7 @@ const MemoryState& PowerlossStore::rows() {
   const Connection connection(path_, broker::sqlite::Access::read, disk_.vfs());
   read_jobs(connection, rows_);
   read_names(connection, rows_);
+  read_outputs(connection, rows_);
   return rows_;
 }
 
