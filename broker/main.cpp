@@ -31,14 +31,8 @@ void add_limits(millrace::OptionParser& parser, millrace::Limits& limits) {
   parser.add_config_only("limits.waits_per_session_max", limits.waits_per_session_max);
 }
 
-millrace::Status read_retention(const std::vector<std::string>& texts,
-                                millrace::broker::Retention& retention) {
-  for (const std::string& text : texts) {
-    const auto rule = millrace::broker::parse_retention_rule(text);
-    if (!rule) return tl::make_unexpected(rule.error());
-    retention.rules.push_back(*rule);
-  }
-  return {};
+millrace::Status check_retention(std::string_view text) {
+  return millrace::broker::parse_retention_rule(text).map([](const auto&) {});
 }
 
 using FileCommand = std::function<int(const std::string& db)>;
@@ -81,7 +75,7 @@ int main(int argc, char** argv) {
                       "producers and workers. With a command it works on the file instead.");
   parser.add("listen", options.listen, "tcp://ADDRESS:PORT (port * picks one) or ipc://PATH");
   parser.add("db", options.db, "the SQLite file; made if it does not exist");
-  parser.add("retention", retention,
+  parser.add("retention", retention, check_retention,
              "how long ended jobs are kept, 0: for ever; or rules such as "
              "'queue=mail state=dead age=30d jobs=1000 bytes=1GB'");
   parser.add("backup-dir", options.backup_dir, "where backups go that are asked for by producers");
@@ -104,10 +98,8 @@ int main(int argc, char** argv) {
     log::error("{}", good.error().message);
     return exit_code(good.error().code);
   }
-  if (const auto good = read_retention(retention, options.retention); !good) {
-    log::error("--retention: {}", good.error().message);
-    return exit_code(good.error().code);
-  }
+  for (const std::string& rule : retention)
+    options.retention.rules.push_back(*broker::parse_retention_rule(rule));
   options.min_free_bytes = min_free.bytes;
   const Signals signals;  // before any thread starts
   return broker::run_broker(options, signals);

@@ -35,8 +35,10 @@ std::uint64_t hash_options(const NewJob& job, std::uint64_t hash) {
 std::uint64_t body_hash(const Enqueue& enqueue) {
   std::uint64_t hash = hash64(enqueue.queue, enqueue.batch.value * 2 + (enqueue.seal ? 1 : 0));
   for (const NewJob& job : enqueue.jobs) {
+    // An older broker hashed the default, which stood for what is now left to the kind.
+    const int attempts = job.max_attempts == 0 ? kMaxAttemptsDefault : job.max_attempts;
     const std::int64_t numbers[] = {job.priority,
-                                    job.max_attempts,
+                                    attempts,
                                     job.delay.count(),
                                     job.run_at.time_since_epoch().count(),
                                     job.timeout.count(),

@@ -140,7 +140,7 @@ SELECT job.id AS id, lane.queue AS queue, lane.kind AS kind,
        job.crashes AS crashes, nullif(job.batch, 0) AS batch,
        nullif(job.replay_of, 0) AS replay_of, worker.name AS worker,
        {enqueued_at} AS enqueued_at, {run_at} AS run_at, {started_at} AS started_at,
-       {finished_at} AS finished_at, {expires_at} AS expires_at, job.unique_key AS unique_key
+       {finished_at} AS finished_at
 FROM job LEFT JOIN lane ON lane.id = job.lane LEFT JOIN worker ON worker.id = job.worker;
 
 CREATE VIEW attempts AS
@@ -174,7 +174,6 @@ void create_2(const sqlite::Connection& connection) {
       kViews, fmt::arg("enqueued_at", iso("job.enqueued_at")),
       fmt::arg("run_at", iso("job.run_at")), fmt::arg("started_at", iso("job.started_at")),
       fmt::arg("finished_at", iso("job.finished_at")),
-      fmt::arg("expires_at", iso("job.expires_at")),
       fmt::arg("run_started_at", iso("run.started_at")),
       fmt::arg("run_finished_at", iso("run.finished_at")), fmt::arg("output_at", iso("at"))));
 }

@@ -50,6 +50,13 @@ Status assign_integer(T& target, std::string_view text) {
                           std::is_unsigned_v<T> ? " of 0 or more that fits" : " that fits"));
 }
 
+Status assign_checked(const OptionParser::CheckedList& target, std::vector<std::string> texts) {
+  for (const std::string& text : texts)
+    if (Status good = target.check(text); !good) return good;
+  *target.values = std::move(texts);
+  return {};
+}
+
 /// Assigns one text to a target of any type; lists take it apart at its commas.
 struct Assign {
   const std::string& text;
@@ -62,6 +69,9 @@ struct Assign {
   Status operator()(std::uint64_t* target) const { return assign_integer(*target, text); }
   Status operator()(std::vector<std::string>* target) const {
     return *target = split_list(text), Status{};
+  }
+  Status operator()(OptionParser::CheckedList target) const {
+    return assign_checked(target, split_list(text));
   }
   Status operator()(bool* target) const {
     const bool yes = text == "true" || text == "1" || text == "yes" || text == "on";
@@ -88,6 +98,8 @@ Status assign(const OptionParser::Target& target, const std::vector<std::string>
     **list = texts;
     return {};
   }
+  if (const auto* list = std::get_if<OptionParser::CheckedList>(&target))
+    return assign_checked(*list, texts);
   if (texts.size() != 1) return fail(ErrorCode::bad_request, "takes exactly one value");
   return std::visit(Assign{texts.front()}, target);
 }
@@ -111,6 +123,7 @@ struct Describe {
   void operator()(const std::vector<std::string>* v) {
     type = "TEXT", standard = fmt::format("{}", fmt::join(*v, ","));
   }
+  void operator()(OptionParser::CheckedList v) { (*this)(v.values); }
 };
 
 Error in_place(std::string_view place, const Error& error, ErrorCode code) {
@@ -194,7 +207,8 @@ void OptionParser::add_target(CLI::App& command, const std::string& name, Target
     flag = command.add_option(
         "--" + name, [](const CLI::results_t&) { return true; }, help);
     flag->type_name(text.type)->default_str(text.standard);
-    if (std::holds_alternative<std::vector<std::string>*>(target))
+    if (std::holds_alternative<std::vector<std::string>*>(target) ||
+        std::holds_alternative<CheckedList>(target))
       flag->take_all()->allow_extra_args(false)->delimiter(',');
   }
   std::string key = key_prefix(&command) + name;

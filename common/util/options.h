@@ -39,9 +39,14 @@ class OptionParser {
   struct Limit {
     std::uint64_t* value = nullptr;
   };
+  /// A list of which each item must pass `check`.
+  struct CheckedList {
+    std::vector<std::string>* values = nullptr;
+    Status (*check)(std::string_view) = nullptr;
+  };
   using Target =
       std::variant<std::string*, std::int64_t*, std::optional<std::int64_t>*, std::uint64_t*, bool*,
-                   Duration*, Time*, ByteSize*, std::vector<std::string>*, Limit>;
+                   Duration*, Time*, ByteSize*, std::vector<std::string>*, CheckedList, Limit>;
 
   OptionParser(std::string program, std::string description);
   ~OptionParser();
@@ -55,6 +60,11 @@ class OptionParser {
   template <class T>
   void add(const std::string& name, T& target, const std::string& help) {
     add_target(*app_, name, &target, help);
+  }
+  /// A list whose items are looked at where they were written, so that the message names the place.
+  void add(const std::string& name, std::vector<std::string>& target,
+           Status (*check)(std::string_view), const std::string& help) {
+    add_target(*app_, name, CheckedList{&target, check}, help);
   }
   /// An option of one command. Global options work before and after the command.
   template <class T>

@@ -41,7 +41,8 @@ OutputRow output(std::uint64_t number) {
 }
 
 /// 1 done at the second try, 2 dead after three, 3 rejected, 4 cancelled, 5 and 6 leased, 7 waits
-/// for its retry, 8 ready; all in batch 1. 9 is alone. 5 has written two lines. Queue `over` is drained.
+/// for its retry, 8 ready; all in batch 1. 9 is alone. 5 has written two lines. Queue `over` is
+/// drained.
 WriteBatch good_rows() {
   WriteBatch batch;
   batch.lanes = {{kLane, "default", "sum", {}}, {LaneId{2}, "over", "sum", {}}};
@@ -153,8 +154,9 @@ TEST_F(FileCheck, AClockThatWasSetIsNoDamage) {
 }
 
 TEST_F(FileCheck, ARecordedRequestThatOnlySealedHasNoIds) {
-  spoil("INSERT INTO request (prefix, counter, body_hash, batch, first, count, at) "
-        "VALUES (7, 3, 1, 1, 0, 0, 1)");
+  spoil(
+      "INSERT INTO request (prefix, counter, body_hash, batch, first, count, at) "
+      "VALUES (7, 3, 1, 1, 0, 0, 1)");
 
   EXPECT_THAT(rules(), IsEmpty()) << told_;
 }

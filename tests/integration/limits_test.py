@@ -141,11 +141,11 @@ class Enqueue(Limits):
         broker = self.broker()
         client = self.client(broker)
         now = client.welcome["now"]
-        good = {"priority": (0, 255), "max_attempts": (1, 1_000_000),
+        good = {"priority": (0, 255), "max_attempts": (0, 1, 1_000_000),
                 "delay_ms": (0, TEN_YEARS_MS), "timeout_ms": (0, TEN_YEARS_MS),
                 "backoff_ms": (0, 300_000), "run_at": (0, 1, now + 1000)}
         bad = {"priority": ((-1, 255), (256, 255), (1 << 40, None)),
-               "max_attempts": ((0, 1_000_000), (-1, 1_000_000), (1_000_001, 1_000_000)),
+               "max_attempts": ((-1, 1_000_000), (1_000_001, 1_000_000)),
                "delay_ms": ((-1, "10 years"), (TEN_YEARS_MS + 1, "10 years"),
                             (2**63 - 1, TEN_YEARS_MS)),
                "timeout_ms": ((-1, "10 years"), (TEN_YEARS_MS + 1, "10 years")),
