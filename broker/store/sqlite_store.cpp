@@ -160,8 +160,10 @@ void SqliteStore::look_around(Instant now) {
 
 void SqliteStore::shrink_file(Instant now) {
   constexpr std::int64_t kFreePagesMin = 4096;
+  constexpr std::int64_t kPagesMin = 16;  // below that a step is nothing but its fsync
   constexpr std::int64_t kPagesMax = 4096;
-  constexpr Duration kEvery{50};
+  constexpr Duration kEveryMin{50};
+  constexpr int kRest = 10;  // times what a step took, so that it never takes much of a busy disk
   constexpr Duration kIdleEvery{1000};
   constexpr Duration kTroubleEvery{10'000};
   constexpr std::chrono::microseconds kStepMax{3000};
@@ -172,14 +174,14 @@ void SqliteStore::shrink_file(Instant now) {
     return;
   }
   try {
-    shrink_pages_ = std::max<std::int64_t>(shrink_pages_, 1);
+    shrink_pages_ = std::max(shrink_pages_, kPagesMin);
     const auto start = std::chrono::steady_clock::now();
     connection_.execute(fmt::format("PRAGMA incremental_vacuum({})", shrink_pages_));
     // What a page takes grows with the number of free ones, so the size of a step is found out.
     const auto taken = std::chrono::steady_clock::now() - start;
     if (taken > kStepMax) shrink_pages_ /= 2;
     if (taken < kStepMax / 2) shrink_pages_ = std::min(shrink_pages_ * 2, kPagesMax);
-    next_shrink_ = now + kEvery;
+    next_shrink_ = now + std::max(kEveryMin, std::chrono::duration_cast<Duration>(taken * kRest));
   } catch (const sqlite::SqliteError& error) {
     // It writes the log before it frees anything.
     if (!error.is_full() && !error.is_busy()) throw;
