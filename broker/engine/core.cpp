@@ -210,7 +210,8 @@ void Core::refuse(const Received& command, ErrorCode code, std::string message, 
 }
 
 void Core::load(Load load) {
-  if (std::holds_alternative<LoadJobs>(load)) ++job_loads_under_way;
+  if (std::holds_alternative<LoadJobs>(load) || std::holds_alternative<LoadUnique>(load))
+    ++job_loads_under_way;
   effects.loads.push_back(std::move(load));
   loads_under_way.push_back(batch_number);
 }

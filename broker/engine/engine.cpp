@@ -101,7 +101,10 @@ struct OnLoaded {
   }
   void operator()(LoadedRequest& l) { on_loaded_request(core, std::move(l), now); }
   void operator()(LoadedBatch& l) { on_loaded_batch(core, std::move(l), batch, now); }
-  void operator()(LoadedUnique& l) { on_loaded_unique(core, std::move(l), batch, now); }
+  void operator()(LoadedUnique& l) {
+    --core.job_loads_under_way;
+    on_loaded_unique(core, std::move(l), batch, now);
+  }
   void operator()(LoadedExpired& l) { on_loaded_expired(core, std::move(l), batch, now); }
   void operator()(Pruned& p) { on_pruned(core, p, now); }
 };

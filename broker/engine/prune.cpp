@@ -99,7 +99,7 @@ Duration next_excess_check(const Core& core) {
 }  // namespace
 
 void prune_if_due(Core& core, Now now) {
-  // A job that waits for a command must not be deleted under it.
+  // A job or key that was loaded for a command must not be deleted under it.
   if (core.pruning || core.job_loads_under_way != 0) return;
   const bool aged = now.mono >= core.prune_at;
   const bool counted = now.mono >= core.excess_check_at;

@@ -161,6 +161,20 @@ TEST(EngineUnique, ScopeTtlOutlivesTheJobAndEndsInTime) {
   broker.audit();
 }
 
+TEST(EngineUnique, RetentionTakesNoOutdatedKeyFromUnderAnEnqueue) {
+  EngineHarness broker;
+  TestPeer& producer = broker.producer();
+  producer.enqueue_one(keyed("a", OnConflict::existing, UniqueScope::ttl));
+
+  // Retention is due in the very turn in which the request is looked at.
+  const auto asked = producer.send(
+      producer.enqueue_message(all({keyed("a", OnConflict::existing, UniqueScope::ttl)})));
+  broker.stall(Duration{61'000});
+
+  EXPECT_EQ(std::get<Enqueued>(*producer.answer(asked)).count, 1U);
+  broker.audit();
+}
+
 TEST(EngineUnique, AJumpOfTheWallClockDoesNotEndATtl) {
   EngineHarness broker;
   TestPeer& producer = broker.producer();
