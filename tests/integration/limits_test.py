@@ -171,7 +171,13 @@ class Enqueue(Limits):
                 self.enqueue(client, delay_ms=value)
             self.assertEqual(refused.exception.code, "bad_format")
         self.assert_refused("bad_request", ("either",), self.enqueue, client, delay_ms=1, run_at=1)
-        self.assert_refused("bad_request", ("unique",), self.enqueue, client, unique_key="x")
+        self.assert_refused("bad_request", ("either",), self.enqueue, client, backoff_ms=1, retry="1s")
+        self.assert_refused("bad_request", ("either",), self.enqueue, client, expires_in_ms=1,
+                            expires_at=now + 1000)
+        self.assert_refused("bad_request", ("exponential",), self.enqueue, client, retry="sometimes")
+        self.assert_refused("bad_request", ("unique key", "128"), self.enqueue, client,
+                            unique_key="x" * 129)
+        self.assert_refused("bad_request", ("ttl",), self.enqueue, client, unique_scope="ttl")
 
     def test_request_ids(self):
         client = self.client(self.broker())
