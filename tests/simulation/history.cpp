@@ -193,8 +193,6 @@ void History::committed(const broker::WriteBatch& writes) {
 }
 
 void History::restarted(const broker::MemoryState& rows, std::uint64_t epoch) {
-  require(epoch > last_epoch_, "epoch {} after epoch {}", epoch, last_epoch_);
-  last_epoch_ = epoch;
   audit_.restart(rows);
   audit_.check(rows, !world_.config().faults.has(Fault::retention));
   open_.clear();
@@ -202,6 +200,8 @@ void History::restarted(const broker::MemoryState& rows, std::uint64_t epoch) {
   for (const JobId id : job_ids)
     require(rows.jobs.contains(id) || has_ended(id), "job {} was acknowledged and is lost",
             id.value);
+  require(epoch > last_epoch_, "epoch {} after epoch {}", epoch, last_epoch_);
+  last_epoch_ = epoch;
 }
 
 }  // namespace millrace::simulation

@@ -112,6 +112,9 @@ class History {
   [[nodiscard]] World& world() const { return world_; }
   /// Jobs that have not ended, as far as the store was told.
   [[nodiscard]] std::size_t open_jobs() const { return open_.size(); }
+  [[nodiscard]] std::optional<JobId> open_job() const {
+    return open_.empty() ? std::nullopt : std::optional(*open_.begin());
+  }
   [[nodiscard]] bool has_ended(JobId job) const { return ended_.contains(job); }
 
   std::map<RequestId, RequestSeen> requests;

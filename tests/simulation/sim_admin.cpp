@@ -17,6 +17,8 @@ SimAdmin::SimAdmin(World& world, std::uint64_t number)
 }
 
 void SimAdmin::on_tick() {
+  // Not before all is answered: a PAUSE that is sent again must not come last.
+  if (world_.healing() && !ordered_ && pending() == 0) put_in_order();
   if (!world_.faulty(Fault::admin) || world_.now().mono < next_at_ || pending() > 3) return;
   next_at_ = world_.now().mono + random_.spread(kMeddleMin, kMeddleMax);
   meddle();
@@ -79,6 +81,7 @@ void SimAdmin::close(const std::string& queue, std::uint64_t generation) {
 // ---- the end -----------------------------------------------------------------------------------
 
 void SimAdmin::put_in_order() {
+  ordered_ = true;
   for (const char* queue : {"a", "b"}) request(protocol::Unpause{queue});
 }
 

@@ -13,11 +13,10 @@ class SimAdmin final : public SimPeer {
  public:
   SimAdmin(World& world, std::uint64_t number);
 
-  /// Unpauses all queues.
-  void put_in_order();
   /// Closes all queues, waits for DRAINED and asks for STATS.
   void close_all();
-  [[nodiscard]] bool in_order() const { return pending() == 0; }
+  /// The faults are over and no queue is paused any more.
+  [[nodiscard]] bool in_order() const { return ordered_ && pending() == 0; }
   [[nodiscard]] bool all_closed() const { return pending() == 0 && to_drain_.empty() && report_; }
   [[nodiscard]] const protocol::Report& report() const { return *report_; }
 
@@ -29,6 +28,7 @@ class SimAdmin final : public SimPeer {
   void on_tick() override;
 
   void meddle();
+  void put_in_order();
   void cancel_some();
   void redrive_some();
   void replay_some();
@@ -38,7 +38,7 @@ class SimAdmin final : public SimPeer {
 
   Instant next_at_{};
   std::uint64_t counter_ = 0;
-  std::size_t postponed_ = 0;
+  bool ordered_ = false;
   bool closing_ = false;
   std::map<std::string, std::uint64_t> to_drain_;  ///< queue → generation, 0: not known yet
   std::optional<protocol::Report> report_;

@@ -18,7 +18,8 @@ namespace millrace::simulation {
 namespace {
 
 const Now kBeginning{Instant{Duration{1'000'000}}, Time{Duration{1'700'000'000'000}}};
-constexpr Duration kRestWithin{200'000};
+/// Without any progress.
+constexpr Duration kRestWithin{100'000};
 constexpr Duration kLookEvery{250};
 
 std::unique_ptr<SimStore> make_store(const SimConfig& config) {
@@ -98,25 +99,39 @@ void World::heal() {
     set_wall_clock(utc_max_ - now_.utc);
     broker_->kill();
   }
-  admin_->put_in_order();
 }
 
 std::string World::unrest() const {
   if (!broker_->up()) return "the broker is down";
   if (!admin_->in_order()) return "the admin waits";
+  if (const auto job = history_->open_job())
+    return fmt::format("job {} is open, as are {} others", job->value, history_->open_jobs() - 1);
   for (const auto& producer : producers_)
     if (!producer->at_rest()) return producer->describe();
-  if (history_->open_jobs() != 0) return fmt::format("{} jobs are open", history_->open_jobs());
   for (const auto& worker : workers_)
     if (!worker->at_rest()) return worker->describe();
   return {};
 }
 
+std::string World::job_states() const {
+  std::string text;
+  if (!broker_->up()) return text;
+  for (const auto& [id, job] : broker_->rows().jobs)
+    if (const auto& status = job.record.status; !is_final(status.state))
+      text += fmt::format("; job {} of kind {} is `{}` under lease {}", id.value,
+                          broker_->rows().lanes.at(job.record.spec.lane).kind,
+                          to_string(status.state), status.lease.value);
+  return text;
+}
+
 void World::come_to_rest() {
-  const Instant end = now_.mono + kRestWithin;
+  Instant end = now_.mono + kRestWithin;
+  std::size_t open = history_->open_jobs();
   const auto wait = [&](const auto& still) {
     for (std::string what = still(); !what.empty(); what = still()) {
-      require(now_.mono < end, "it does not come to rest: {}", what);
+      if (history_->open_jobs() < open) end = now_.mono + kRestWithin;
+      open = history_->open_jobs();
+      require(now_.mono < end, "it does not come to rest: {}{}", what, job_states());
       run_until(now_.mono + kLookEvery);
     }
   };

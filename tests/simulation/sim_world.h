@@ -77,6 +77,8 @@ class World {
   void heal();
   /// What still moves; empty: nothing.
   [[nodiscard]] std::string unrest() const;
+  /// Those that have not ended, for the message of a failure.
+  [[nodiscard]] std::string job_states() const;
   void come_to_rest();
 
   const SimConfig config_;
