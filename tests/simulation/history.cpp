@@ -21,7 +21,7 @@ void History::request_sent(const protocol::Replay& replay) {
 }
 
 bool History::may_forget_requests() const {
-  return !broker_deaths.empty() && world_.utc_max() - began_at_ > kRequestKeptFor;
+  return !broker_deaths.empty() && world_.utc_max() - world_.utc_min() > kRequestKeptFor;
 }
 
 void History::answered(RequestId id, const protocol::Enqueued& answer) {

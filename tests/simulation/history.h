@@ -72,7 +72,7 @@ struct DeathSeen {
 /// rows at the end. Contradictions that can be seen at once throw Violation at once.
 class History {
  public:
-  explicit History(World& world) : world_(world), began_at_(world.now().utc) {}
+  explicit History(World& world) : world_(world) {}
 
   // ---- producers and the admin
   void request_sent(const protocol::Enqueue& enqueue);
@@ -126,7 +126,6 @@ class History {
   void note_state(JobId job, JobState state);
 
   World& world_;
-  Time began_at_;
   std::map<std::string, std::uint64_t> closes_;
   std::map<std::string, std::uint64_t> drains_;  ///< DRAINED told, by queue
   std::set<std::uint64_t> disturbed_;

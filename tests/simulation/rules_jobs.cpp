@@ -52,7 +52,8 @@ std::uint64_t certain_crashes(const Evidence& evidence, JobId id) {
   std::uint64_t crashes = 0;
   for (const DeathSeen& death : history.deaths) {
     const LeaseSeen& lease = history.leases.at(death.lease);
-    if (lease.job != id || history.disturbed(death.peer) || lease.timed_out_at) continue;
+    if (lease.job != id || history.disturbed(death.peer)) continue;
+    if (lease.timeout > Duration{0}) continue;  // may have been ended by its timeout before
     if (!lease.started_at || death.at - *lease.started_at < kTold) continue;
     if (history.broker_lived(lease.received_at - kBefore, death.at + kAfter)) ++crashes;
   }

@@ -114,7 +114,9 @@ void SimProducer::accept(const Enqueue& asked, const protocol::Enqueued& answer)
     open_batch_ = asked.seal ? BatchId{} : answer.batch;
   }
   const auto [entry, fresh] = watchers_.try_emplace(answer.batch, answer.batch);
-  if (fresh) watch(entry->second);
+  if (!fresh && !entry->second.ended()) return;
+  entry->second.reopen();
+  if (!entry->second.ended()) watch(entry->second);
 }
 
 void SimProducer::refuse(const Enqueue& asked, const protocol::ErrorReply& error) {

@@ -34,6 +34,7 @@ World::World(const SimConfig& config, bool print_trace)
       random_(config.request.seed),
       now_(kBeginning),
       utc_max_(now_.utc),
+      utc_min_(now_.utc),
       history_(std::make_unique<History>(*this)),
       network_(std::make_unique<Network>(*this)),
       broker_(std::make_unique<SimBroker>(*this, make_store(config))),
@@ -50,6 +51,7 @@ void World::set_wall_clock(Duration by) {
                         : "the wall clock is set on by {} ms",
        std::chrono::abs(by).count());
   now_.utc += by;
+  utc_min_ = std::min(utc_min_, now_.utc);
   utc_max_ = std::max(utc_max_, now_.utc);
   clock_sets_.push_back(now_.mono);
 }

@@ -50,8 +50,9 @@ class World {
   void set_wall_clock(Duration by);
   /// The wall clock was set between these two moments.
   [[nodiscard]] bool clock_was_set(Instant from, Instant to) const;
-  /// The latest UTC that any clock has shown.
+  /// The latest and the earliest UTC that the clock has shown.
   [[nodiscard]] Time utc_max() const { return utc_max_; }
+  [[nodiscard]] Time utc_min() const { return utc_min_; }
   template <class... Values>
   void note(const char* text, Values... values) {
     log_.add(now_.mono, text, {static_cast<std::uint64_t>(values)...});
@@ -83,6 +84,7 @@ class World {
   SimRandom random_;
   Now now_;
   Time utc_max_{};
+  Time utc_min_{};
   std::vector<Instant> clock_sets_;
   bool healing_ = false;
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;

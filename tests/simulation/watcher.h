@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 
@@ -18,22 +19,26 @@ class Watcher {
 
   explicit Watcher(BatchId batch) : batch_(batch) {}
 
-  /// Takes what arrived; false when something before it is missing and WATCH has to be sent again.
+  /// Takes what is new of what arrived; false when something before it is missing and WATCH has to
+  /// be sent again.
   bool take(const protocol::Results& results) {
-    if (results.from != cursor_) return false;
-    require(!ended_ || results.rows.empty(), "batch {} goes on after its end", batch_.value);
+    if (results.from > cursor_) return false;
+    FinishSeq last = results.from;
     for (const protocol::ResultRow& row : results.rows) {
-      require(row.cursor > cursor_ && row.cursor <= results.cursor,
-              "batch {}: a row at {} between the cursors {} and {}", batch_.value, row.cursor.value,
-              cursor_.value, results.cursor.value);
-      require(is_final(row.state), "batch {}: job {} is told as `{}`", batch_.value, row.job.value,
-              to_string(row.state));
+      require(row.cursor > last && row.cursor <= results.cursor,
+              "batch {}: a row at {} between the cursors {} and {}", batch_.value,
+              row.cursor.value, last.value, results.cursor.value);
+      last = row.cursor;
+      if (row.cursor <= cursor_) continue;  // an earlier WATCH was repeated
+      require(!ended_, "batch {} goes on after its end", batch_.value);
+      require(is_final(row.state), "batch {}: job {} is told as `{}`", batch_.value,
+              row.job.value, to_string(row.state));
       cursor_ = row.cursor;
       Told& told = jobs_[row.job];
       ++told.times;
       told.last = row;
     }
-    cursor_ = results.cursor;
+    cursor_ = std::max(cursor_, results.cursor);
     ended_ = ended_ || results.end;
     return true;
   }
@@ -41,6 +46,8 @@ class Watcher {
   [[nodiscard]] protocol::Watch request() const { return {batch_, cursor_}; }
   [[nodiscard]] BatchId batch() const { return batch_; }
   [[nodiscard]] bool ended() const { return ended_; }
+  /// More was enqueued after the broker had taken the producer for lost and ended the stream.
+  void reopen() { ended_ = lost_; }
   /// The batch is gone (retention): nothing more will come.
   void give_up() { ended_ = lost_ = true; }
   [[nodiscard]] bool lost() const { return lost_; }
