@@ -76,7 +76,7 @@ Job& Core::adopt(JobRecord record) {
   job.status = std::move(record.status);
   job.payload = std::move(record.payload);
   job.payload_bytes = record.payload_bytes;
-  job.outputs = record.outputs;
+  job.outputs = planted(Mutant::outputs_doubled) ? 0 : record.outputs;
   return jobs.emplace(record.id, std::move(job)).first->second;
 }
 
@@ -88,7 +88,11 @@ void Core::apply(JobId id, Job& job, JobEvent event, Now now) {
   unindex(id, job);
   count(job, from, -1);
   job.status.state = *to;
-  if (is_final(*to) || (event == JobEvent::lease && job.spec.unique_scope == UniqueScope::queued))
+  const bool stays =
+      (*to == JobState::done && planted(Mutant::key_stays)) ||
+      (*to == JobState::cancelled && planted(Mutant::key_outlives_cancel));
+  if ((is_final(*to) && !stays) ||
+      (event == JobEvent::lease && job.spec.unique_scope == UniqueScope::queued))
     give_back_key(*this, id, job);
   if (is_final(*to)) {
     job.status.finished_at = now.utc;

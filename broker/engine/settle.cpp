@@ -165,7 +165,9 @@ void lose_lease(Core& core, JobId id, Job& job, Now now) {
   ++job.status.crashes;
   job.status.error = "crash: the worker was lost while it ran the job";
   write_attempt(core, id, job, "crash", now);
-  if (job.status.crashes - job.status.crashes_base >= job.spec.crashes_max &&
+  const int crashes_max =
+      planted(Mutant::crashes_max_ignored) ? kCrashesMaxDefault : job.spec.crashes_max;
+  if (job.status.crashes - job.status.crashes_base >= crashes_max &&
       !planted(Mutant::poison_forever)) {
     job.status.error = fmt::format("poison: lost its worker {} times", job.status.crashes);
     core.apply(id, job, JobEvent::bury, now);

@@ -7,10 +7,13 @@
 #include <algorithm>
 
 #include "broker/engine/core.h"
+#include "common/util/mutants.h"
 
 namespace millrace::broker {
 namespace {
 
+using instrument::Mutant;
+using instrument::planted;
 using protocol::NewJob;
 
 /// A row of scope ttl that is outdated holds nothing.
@@ -24,7 +27,10 @@ std::string conflict_text(const std::string& key, JobId holder, std::string_view
 
 }  // namespace
 
-Time Core::steady(Now now) const { return Time{now.mono.time_since_epoch() + steady_offset}; }
+Time Core::steady(Now now) const {
+  if (planted(Mutant::expiry_by_wall_clock)) return now.utc;
+  return Time{now.mono.time_since_epoch() + steady_offset};
+}
 
 void change_unique(Core& core, const std::string& queue, const std::string& key,
                    std::optional<UniqueRow> before, std::optional<UniqueRow> after) {
@@ -67,7 +73,8 @@ void forget_unique_changes(Core& core, std::uint64_t oldest_load) {
 std::optional<UniqueRow> unique_row(const Core& core, const std::string& queue,
                                     const std::string& key, const UniqueLooked& looked) {
   const auto change = core.unique_changes.find({queue, key});
-  if (change != core.unique_changes.end() && change->second.batch > looked.batch)
+  if (change != core.unique_changes.end() && change->second.batch > looked.batch &&
+      !planted(Mutant::unique_looks_back))
     return change->second.row;
   for (const UniqueRow& row : looked.rows)
     if (row.queue == queue && row.key == key) return row;

@@ -36,7 +36,15 @@ namespace millrace::instrument {
   X(lost_delivery_stays, 21, "a delivery that got lost stays leased")                       \
   X(batch_ends_early, 22, "a stream ends before its batch is sealed")                       \
   X(poison_forever, 23, "a job may take down any number of workers")                        \
-  X(visitor_stays, 24, "jobs that were loaded for one command stay in memory")
+  X(visitor_stays, 24, "jobs that were loaded for one command stay in memory")            \
+  X(key_stays, 25, "a job that is done keeps its unique key")                               \
+  X(key_outlives_cancel, 26, "a job that is cancelled keeps its unique key")                \
+  X(unique_looks_back, 27, "who holds a unique key is seen as it was when the load began")  \
+  X(expiry_by_wall_clock, 28, "setting the clock expires what waits")                       \
+  X(expired_delivered, 29, "a job is given to a worker although its time is over")          \
+  X(outputs_doubled, 30, "after a restart a repeated output is taken for a new one")        \
+  X(stale_output, 31, "output is kept although the lease of its run is over")               \
+  X(crashes_max_ignored, 32, "every job may take down as many workers as the default says")
 
 enum class Mutant : int {
 #define MR_MUTANT(name, number, what) name = number,

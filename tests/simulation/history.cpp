@@ -12,12 +12,12 @@ using protocol::ItemStatus;
 
 void History::request_sent(const protocol::Enqueue& enqueue) {
   const auto [entry, fresh] = requests.try_emplace(enqueue.request);
-  if (fresh) entry->second = {enqueue.queue, enqueue.jobs, {}, world_.now().mono, {}, {}};
+  if (fresh) entry->second = {enqueue.queue, enqueue.jobs, {}, false, world_.now().mono, {}, {}};
 }
 
 void History::request_sent(const protocol::Replay& replay) {
   const auto [entry, fresh] = requests.try_emplace(replay.request);
-  if (fresh) entry->second = {{}, {}, replay.jobs, world_.now().mono, {}, {}};
+  if (fresh) entry->second = {{}, {}, replay.jobs, replay.force, world_.now().mono, {}, {}};
 }
 
 bool History::may_forget_requests() const {
@@ -29,42 +29,83 @@ void History::answered(RequestId id, const protocol::Enqueued& answer) {
   if (request.answer) {
     if (may_forget_requests()) return;
     require(request.answer->first == answer.first && request.answer->count == answer.count &&
-                request.answer->batch == answer.batch,
+                request.answer->batch == answer.batch && request.answer->ids == answer.ids,
             "request {} was answered with job {} and then with job {}", id.counter,
             request.answer->first.value, answer.first.value);
     return;
   }
   request.answer = answer;
   request.answered_at = world_.now().mono;
-  const bool replay = !request.origins.empty();
-  require(replay || answer.count == request.jobs.size(), "request {} of {} jobs made {}",
-          id.counter, request.jobs.size(), answer.count);
-  for (std::uint64_t i = 0; i < answer.count; ++i) {
-    const JobId job{answer.first.value + i};
-    JobSeen seen{.request = id,
-                 .queue = request.queue,
-                 .spec = {},
-                 .replayed = replay,
-                 .sent_at = request.sent_at,
-                 .acked_at = world_.now().mono,
-                 .leases = {},
-                 .cancelled = {}};
-    if (replay) {
-      seen.queue = jobs.at(answer.replay_of.at(i)).queue;
-      seen.spec = jobs.at(answer.replay_of.at(i)).spec;
-      seen.spec.delay = {};
-      seen.spec.run_at = {};
-    } else {
-      seen.spec = request.jobs[i];
+  JobId next = answer.first;
+  const JobId end{answer.first.value + answer.count};
+  if (!request.origins.empty()) {
+    for (const JobId origin : answer.replay_of) {
+      const JobSeen& replayed = jobs.at(origin);
+      protocol::NewJob spec = replayed.spec;
+      spec.delay = spec.expires_in = {};
+      spec.run_at = spec.expires_at = {};
+      spec.unique_key.clear();
+      spec.unique_scope = UniqueScope::active;
+      check_replayed(request, spec);
+      answered_new(id, {replayed.queue, {}, request.origins, request.force, request.sent_at, {}, {}},
+                   spec, next);
+      ++next.value;
     }
-    require(jobs.emplace(job, std::move(seen)).second, "job {} was given to two requests",
-            job.value);
-    job_ids.push_back(job);
+  } else {
+    require(answer.ids.empty() || answer.ids.size() == request.jobs.size(),
+            "request {} of {} jobs was answered with {} ids", id.counter, request.jobs.size(),
+            answer.ids.size());
+    for (std::size_t i = 0; i < request.jobs.size(); ++i) {
+      const JobId job = answer.ids.empty() ? next : answer.ids[i];
+      if (job == next && next < end) {
+        answered_new(id, request, request.jobs[i], next);
+        ++next.value;
+      } else {
+        check_existing(request, request.jobs[i], job);
+      }
+    }
   }
+  require(next == end, "request {} made {} jobs, which its answer does not name", id.counter,
+          answer.count);
   // Deliveries may have come before the acknowledgement.
   for (auto at = leases.begin(); at != leases.end(); ++at)
     if (const auto found = jobs.find(at->second.job); found != jobs.end())
       found->second.leases.insert(at->first);
+}
+
+void History::answered_new(RequestId id, const RequestSeen& request, const protocol::NewJob& spec,
+                           JobId job) {
+  JobSeen seen{.request = id,
+               .queue = request.queue,
+               .spec = spec,
+               .replayed = !request.origins.empty(),
+               .sent_at = request.sent_at,
+               .acked_at = world_.now().mono,
+               .leases = {},
+               .cancelled = {}};
+  require(jobs.emplace(job, std::move(seen)).second, "job {} was given to two requests", job.value);
+  job_ids.push_back(job);
+}
+
+/// The job that has the key was there between the request and its answer.
+void History::check_existing(const RequestSeen& request, const protocol::NewJob& spec,
+                             JobId job) const {
+  const Decisions::Fate* fate = decisions.find(job);
+  require(!spec.unique_key.empty() && spec.on_conflict == OnConflict::existing,
+          "job {} is named as one that is there, which was not asked for", job.value);
+  require(fate != nullptr && fate->queue == request.queue &&
+              fate->spec.unique_key == spec.unique_key,
+          "job {} is named as the one with key `{}`, which it has not", job.value, spec.unique_key);
+  if (fate->spec.unique_scope == UniqueScope::ttl) return;
+  require(!fate->ended_at || *fate->ended_at >= request.sent_at,
+          "job {} is named as the one with key `{}`, but it had ended before", job.value,
+          spec.unique_key);
+}
+
+void History::check_replayed(const RequestSeen& request, const protocol::NewJob& spec) const {
+  const auto since = decisions.not_replayable_since(spec.kind);
+  require(request.force || !since || *since >= request.sent_at,
+          "a job of kind {} was replayed, which its workers had forbidden", spec.kind);
 }
 
 void History::cancelled(const protocol::Outcomes& outcomes, Stamp stamp) {
@@ -167,6 +208,22 @@ void History::died_running(const std::vector<LeaseId>& running, std::uint64_t pe
   for (const LeaseId lease : running) deaths.push_back({lease, peer, world_.now().mono});
 }
 
+void History::output_sent(std::uint64_t life, const protocol::OutputItem& item) {
+  const auto found = leases.find(item.lease);
+  if (found != leases.end() && found->second.life == life) outputs.sent(item);
+}
+
+void History::output_settled(std::uint64_t life, const std::vector<protocol::OutputItem>& items,
+                             const protocol::Settled& settled) {
+  require(settled.statuses.size() == items.size(), "SETTLED of {} items for {}",
+          settled.statuses.size(), items.size());
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const auto found = leases.find(items[i].lease);
+    outputs.settled(items[i], settled.statuses[i],
+                    found != leases.end() && found->second.life == life);
+  }
+}
+
 bool History::broker_lived(Instant from, Instant to) const {
   return std::none_of(broker_deaths.begin(), broker_deaths.end(),
                       [&](Instant death) { return death >= from && death <= to; });
@@ -188,11 +245,14 @@ void History::note_state(JobId job, JobState state) {
 void History::committed(const broker::WriteBatch& writes) {
   for (const broker::JobInsert& job : writes.inserts) note_state(job.id, job.status.state);
   for (const broker::JobUpdate& job : writes.updates) note_state(job.id, job.status.state);
+  decisions.committed(writes, world_.now());
   if (world_.config().request.store == StoreKind::memory)
     audit_.note(writes, world_.broker().rows());
 }
 
 void History::restarted(const broker::MemoryState& rows, std::uint64_t epoch) {
+  decisions.begin_life(world_.now());
+  decisions.restarted(rows, world_.now());
   audit_.restart(rows);
   audit_.check(rows, !world_.config().faults.has(Fault::retention));
   open_.clear();

@@ -10,6 +10,8 @@
 
 #include "broker/store/memory_store.h"
 #include "common/protocol/messages.h"
+#include "tests/simulation/decisions.h"
+#include "tests/simulation/outputs_seen.h"
 #include "tests/simulation/sim_network.h"
 #include "tests/support/store_audit.h"
 #include "worker/outbox.h"
@@ -23,6 +25,7 @@ struct RequestSeen {
   std::string queue;
   std::vector<protocol::NewJob> jobs;
   std::vector<JobId> origins;  ///< REPLAY
+  bool force = false;          ///< REPLAY
   Instant sent_at{};           ///< for the first time
   std::optional<protocol::Enqueued> answer;
   Instant answered_at{};
@@ -100,7 +103,12 @@ class History {
   void disturb(std::uint64_t peer);
   [[nodiscard]] bool disturbed(std::uint64_t peer) const { return disturbed_.contains(peer); }
 
+  void output_sent(std::uint64_t life, const protocol::OutputItem& item);
+  void output_settled(std::uint64_t life, const std::vector<protocol::OutputItem>& items,
+                      const protocol::Settled& settled);
+
   // ---- the store
+  void decided(const broker::WriteBatch& writes) { decisions.decided(writes, world_.now()); }
   void committed(const broker::WriteBatch& writes);
   void restarted(const broker::MemoryState& rows, std::uint64_t epoch);
   void broker_died() { broker_deaths.push_back(world_.now().mono); }
@@ -123,8 +131,14 @@ class History {
   std::map<LeaseId, LeaseSeen> leases;
   std::vector<DeathSeen> deaths;
   std::vector<Instant> broker_deaths;
+  Decisions decisions;
+  OutputsSeen outputs;
 
  private:
+  void answered_new(RequestId id, const RequestSeen& request, const protocol::NewJob& spec,
+                    JobId job);
+  void check_existing(const RequestSeen& request, const protocol::NewJob& spec, JobId job) const;
+  void check_replayed(const RequestSeen& request, const protocol::NewJob& spec) const;
   void check_drained(const std::string& queue, Stamp stamp);
   void note_state(JobId job, JobState state);
 

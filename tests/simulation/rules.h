@@ -56,4 +56,18 @@ void rule_order(const Evidence& evidence);
 /// Each watcher was told of every job of its batch, once for each of its ends.
 void rule_streams(const Evidence& evidence);
 
+// ---- rules_unique.cpp
+/// No unique key is taken by a job that has ended.
+void rule_unique(const Evidence& evidence);
+/// Who waited for a job's end was told the one that is stored.
+void rule_awaited(const Evidence& evidence);
+
+// ---- rules_expiry.cpp
+/// Jobs expire when they were asked to, and none of which a run had ended.
+void rule_expiry(const Evidence& evidence);
+
+// ---- rules_output.cpp
+/// What a run left behind is stored once, in order, if that was answered; and nothing else.
+void rule_outputs(const Evidence& evidence);
+
 }  // namespace millrace::simulation

@@ -50,6 +50,10 @@ void check_rules(const Evidence& evidence) {
   rule_timeouts(evidence);
   rule_order(evidence);
   rule_streams(evidence);
+  rule_unique(evidence);
+  rule_awaited(evidence);
+  rule_expiry(evidence);
+  rule_outputs(evidence);
 }
 
 }  // namespace millrace::simulation

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "common/retry.h"
 #include "tests/simulation/rules.h"
 
 namespace millrace::simulation {
@@ -24,7 +25,18 @@ void check_first(const History& history, JobId id, const JobSeen& job, const Lea
           (lease.stamp.sent_at - job.sent_at).count(), job.spec.delay.count());
 }
 
-/// A failed run waits for its delay, or for at least half of the back-off of its policy.
+/// The back-off after so many failures is no shorter.
+Duration least_delay(const JobSeen& job, int failures) {
+  RetryPolicy policy;
+  if (!job.spec.retry.empty()) {
+    policy = parse_retry(job.spec.retry).value();
+  } else if (job.spec.backoff > Duration{0}) {
+    policy.first = job.spec.backoff;
+  }
+  return policy.delay(failures, 0.0);
+}
+
+/// A failed run waits for its delay, or for the least delay that its policy may draw.
 void check_again(const History& history, JobId id, const JobSeen& job, const LeaseSeen& failed,
                  const LeaseSeen& next) {
   if (failed.settled != Verb::nack || job.redrives_sent != 0) return;
@@ -33,7 +45,7 @@ void check_again(const History& history, JobId id, const JobSeen& job, const Lea
   for (const auto& [verb, outcome] : failed.outcomes) {
     if (verb != Verb::nack) continue;
     const bool own = outcome.delay >= Duration{0};
-    wait = std::min(wait, own ? outcome.delay : job.spec.backoff / 2);
+    wait = std::min(wait, own ? outcome.delay : least_delay(job, failed.attempt));
   }
   require(next.stamp.sent_at >= failed.first_outcome_at + wait,
           "job {} ran again {} ms after it failed, instead of {} ms", id.value,

@@ -19,6 +19,10 @@ SimAdmin::SimAdmin(World& world, std::uint64_t number)
 void SimAdmin::on_tick() {
   // Not before all is answered: a PAUSE that is sent again must not come last.
   if (world_.healing() && !ordered_ && pending() == 0) put_in_order();
+  if (world_.faulty(Fault::dismiss) && world_.now().mono >= next_dismissal_at_ && pending() <= 3) {
+    next_dismissal_at_ = world_.now().mono + random_.spread(kMeddleMin, 3 * kMeddleMax);
+    request(protocol::Stats{});
+  }
   if (!world_.faulty(Fault::admin) || world_.now().mono < next_at_ || pending() > 3) return;
   next_at_ = world_.now().mono + random_.spread(kMeddleMin, kMeddleMax);
   meddle();
@@ -55,6 +59,11 @@ std::vector<JobId> SimAdmin::some_jobs() {
   return jobs;
 }
 
+void SimAdmin::dismiss_one(const protocol::Report& report) {
+  if (!report.workers.empty())
+    request(protocol::Dismiss{{random_.pick(report.workers).worker}});
+}
+
 void SimAdmin::cancel_some() {
   const std::vector<JobId> jobs = some_jobs();
   for (const JobId job : jobs) world_.history().cancel_sent(job);
@@ -69,6 +78,7 @@ void SimAdmin::redrive_some() {
 
 void SimAdmin::replay_some() {
   protocol::Replay replay{{number(), ++counter_}, {}, true, some_jobs()};
+  replay.force = world_.config().faults.has(Fault::kinds) && random_.chance(0.5);
   if (replay.jobs.empty()) return;
   world_.history().request_sent(replay);
   request(std::move(replay));
@@ -112,15 +122,16 @@ void SimAdmin::on_reply(std::uint64_t, const protocol::Message& asked, protocol:
   } else if (const auto* outcomes = std::get_if<protocol::Outcomes>(&reply)) {
     if (std::holds_alternative<protocol::Cancel>(asked)) {
       world_.history().cancelled(*outcomes, stamp);
-    } else {
+    } else if (std::holds_alternative<protocol::Redrive>(asked)) {
       world_.history().redriven(*outcomes);
     }
   } else if (const auto* info = std::get_if<protocol::QueueInfo>(&reply)) {
     const auto entry = to_drain_.find(info->queue);
     if (entry != to_drain_.end() && std::holds_alternative<protocol::Close>(asked))
       entry->second = info->generation;
-  } else if (const auto* report = std::get_if<protocol::Report>(&reply); report && closing_) {
-    report_ = *report;
+  } else if (const auto* report = std::get_if<protocol::Report>(&reply); report != nullptr) {
+    if (closing_) report_ = *report;
+    if (world_.faulty(Fault::dismiss)) dismiss_one(*report);
   }
 }
 

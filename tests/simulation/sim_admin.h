@@ -29,6 +29,7 @@ class SimAdmin final : public SimPeer {
 
   void meddle();
   void put_in_order();
+  void dismiss_one(const protocol::Report& report);
   void cancel_some();
   void redrive_some();
   void replay_some();
@@ -37,6 +38,7 @@ class SimAdmin final : public SimPeer {
   [[nodiscard]] std::vector<JobId> some_jobs();
 
   Instant next_at_{};
+  Instant next_dismissal_at_{};
   std::uint64_t counter_ = 0;
   bool ordered_ = false;
   bool closing_ = false;

@@ -215,6 +215,8 @@ void SimBroker::take_reads() {
   for (broker::ReadAnswer& answer : std::exchange(answers_, {})) {
     if (auto* reply = std::get_if<Reply>(&answer)) {
       send_one(std::move(*reply));
+    } else if (auto* job = std::get_if<broker::JobRead>(&answer)) {
+      engine_->step(std::move(*job), world_.now());
     } else {
       engine_->step(std::get<broker::ResultsRead>(std::move(answer)), world_.now());
     }
@@ -249,6 +251,7 @@ void SimBroker::receive_one(Arrived arrived) {
 void SimBroker::take_effects() {
   broker::Effects effects = engine_->take_effects(world_.now());
   next_tick_ = effects.next_tick;
+  world_.history().decided(effects.writes);
   send(std::move(effects.replies_now));
   const std::size_t bytes = std::exchange(gathering_bytes_, 0);
   if (!effects.needs_store() && in_flight_.empty()) {
@@ -340,6 +343,8 @@ void SimBroker::submit(broker::Read read) {
 void SimBroker::run_read(broker::Read read) {
   if (const auto* results = std::get_if<broker::ReadResults>(&read)) {
     answers_.emplace_back(store_->query().results(*results));
+  } else if (const auto* job = std::get_if<broker::ReadJob>(&read)) {
+    answers_.emplace_back(store_->query().job(*job));
   } else {
     answers_.emplace_back(
         broker::inspect(store_->query(), std::get<broker::Inspect>(std::move(read))));

@@ -20,9 +20,19 @@ FaultSet draw_faults(SimRandom& random) {
   FaultSet faults;
   // Few classes at a time go deeper than all at once; some runs have none, and must be quick.
   const double share = random.chance(0.1) ? 0.0 : 0.15 + 0.6 * random.real();
-  for (std::size_t i = 0; i < kFaultCount; ++i)
+  for (std::size_t i = 0; i < kFirstFeature; ++i)
     if (random.chance(share)) faults.set(static_cast<Fault>(i));
   return faults;
+}
+
+/// From a source of its own, so that a run without them is what it was before there were any.
+void draw_features(const SimRequest& request, SimConfig& config) {
+  SimRandom random(request.seed * 0x9E3779B97F4A7C15ULL + 3);
+  if (random.chance(0.25)) return;
+  for (std::size_t i = kFirstFeature; i < kFaultCount; ++i)
+    if (random.chance(0.5)) config.faults.set(static_cast<Fault>(i));
+  if (config.faults.has(Fault::outputs) && random.chance(0.2))
+    config.limits.output_rows_max = static_cast<std::uint64_t>(random.between(1, 4));
 }
 
 Limits draw_limits(SimRandom& random) {
@@ -80,6 +90,7 @@ SimConfig draw_config(const SimRequest& request) {
   config.receive_max = random.chance(0.3) ? 1 + random.below(4) : 512;
   config.hwm = random.chance(0.2) ? 3 + random.below(20) : 1000;
   config.codec = random.chance(0.25);
+  draw_features(request, config);
   apply_request(config, request);
   if (config.faults.has(Fault::retention))
     config.retention = random.spread(Duration{1000}, Duration{8000});

@@ -28,14 +28,22 @@ namespace millrace::simulation {
   X(admin, "jobs are cancelled, redriven, replayed, queues paused, closed and opened") \
   X(retention, "ended jobs are deleted after seconds")                                 \
   X(poison, "some jobs take their worker down")                                        \
-  X(hang, "some runs go on past their timeout")
+  X(hang, "some runs go on past their timeout")                                        \
+  X(expiry, "some jobs wait only for a time")                                          \
+  X(unique, "some jobs have unique keys, of which there are few")                      \
+  X(retries, "some jobs have a retry policy, or a bound of crashes of their own")      \
+  X(outputs, "runs leave something behind, and some producers follow it")              \
+  X(dismiss, "workers are dismissed")                                                  \
+  X(kinds, "workers say that a kind is not to be replayed")
 
 enum class Fault : std::uint8_t {
 #define MR_FAULT(name, meaning) name,
   MR_FAULTS(MR_FAULT)
 #undef MR_FAULT
 };
-inline constexpr std::size_t kFaultCount = static_cast<std::size_t>(Fault::hang) + 1;
+inline constexpr std::size_t kFaultCount = static_cast<std::size_t>(Fault::kinds) + 1;
+/// From here on: no trouble, but features that a run uses or not.
+inline constexpr std::size_t kFirstFeature = static_cast<std::size_t>(Fault::expiry);
 
 [[nodiscard]] std::string_view to_string(Fault fault);
 [[nodiscard]] bool parse(std::string_view name, Fault& fault);

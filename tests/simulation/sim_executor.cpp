@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <stdexcept>
+#include <stop_token>
+
 namespace millrace::simulation {
 
 using worker::StopReason;
@@ -10,11 +13,13 @@ namespace {
 
 /// Long enough that STARTED is written, so that the broker counts the crash whatever happens to it.
 constexpr Duration kPoisonTakes{1300};
+constexpr std::size_t kWritesMax = 4;
 
 }  // namespace
 
-SimExecutor::SimExecutor(World& world, SimRandom& random, Host& host, std::size_t slots)
-    : world_(world), random_(random), host_(host), slots_(slots) {}
+SimExecutor::SimExecutor(World& world, SimRandom& random, Host& host,
+                         worker::OutputBuffer& outputs, std::size_t slots)
+    : world_(world), random_(random), host_(host), outputs_(outputs), slots_(slots) {}
 
 void SimExecutor::start(std::vector<Job> jobs) {
   for (Job& job : jobs) {
@@ -29,7 +34,36 @@ void SimExecutor::start(std::vector<Job> jobs) {
     if (run.job.kind == "poison") time = kPoisonTakes;
     runs_.emplace(lease, std::move(run));
     finish_in(lease, time);
+    if (world_.config().faults.has(Fault::outputs) && random_.chance(0.5))
+      write_within(lease, time);
   }
+}
+
+/// A few things at any time of the run.
+void SimExecutor::write_within(LeaseId lease, Duration time) {
+  for (std::size_t i = 0, count = 1 + random_.below(kWritesMax); i < count; ++i)
+    world_.after(random_.between(Duration{0}, time),
+                 [this, lease, alive = std::weak_ptr<int>(alive_)] {
+                   if (!alive.expired() && runs_.contains(lease)) write(lease);
+                 });
+}
+
+void SimExecutor::write(LeaseId lease) {
+  Run& run = runs_.at(lease);
+  const std::string text = fmt::format("{}/{}", lease.value, ++run.written);
+  const double what = random_.real();
+  if (what < 0.5) {
+    outputs_.log(run.job, std::stop_token{}, text);
+  } else if (what < 0.8) {
+    outputs_.progress(run.job, run.written, 0, text);
+  } else {
+    try {
+      outputs_.chunk(run.job, std::stop_token{}, Payload::binary(text));
+    } catch (const std::length_error&) {
+      world_.note("a run of job {} may leave no more behind", run.job.id.value);
+    }
+  }
+  host_.wrote();
 }
 
 void SimExecutor::finish_in(LeaseId lease, Duration time) {

@@ -5,6 +5,7 @@
 
 #include "tests/simulation/sim_world.h"
 #include "worker/executor.h"
+#include "worker/output_buffer.h"
 
 namespace millrace::simulation {
 
@@ -17,11 +18,15 @@ class SimExecutor final : public worker::Executor {
    public:
     virtual ~Host() = default;
     virtual void completed(worker::Completion completion) = 0;
+    /// The run has left something behind.
+    virtual void wrote() = 0;
     /// The run has killed its process.
     virtual void killed() = 0;
   };
 
-  SimExecutor(World& world, SimRandom& random, Host& host, std::size_t slots);
+  /// All but `slots` must outlive it.
+  SimExecutor(World& world, SimRandom& random, Host& host, worker::OutputBuffer& outputs,
+              std::size_t slots);
 
   [[nodiscard]] std::size_t slots() const override { return slots_; }
   void start(std::vector<Job> jobs) override;
@@ -37,15 +42,19 @@ class SimExecutor final : public worker::Executor {
     worker::StopReason stopped = worker::StopReason::none;
     bool deaf = false;  ///< does not look at its stop token
     std::uint64_t number = 0;
+    std::uint64_t written = 0;
   };
 
   void finish_in(LeaseId lease, Duration time);
   void finish(LeaseId lease);
+  void write_within(LeaseId lease, Duration time);
+  void write(LeaseId lease);
   [[nodiscard]] Outcome judge(const Run& run);
 
   World& world_;
   SimRandom& random_;
   Host& host_;
+  worker::OutputBuffer& outputs_;
   std::size_t slots_;
   std::map<LeaseId, Run> runs_;
   std::uint64_t last_run_ = 0;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,14 @@ namespace millrace::simulation {
 [[nodiscard]] protocol::NewJob draw_job(const SimConfig& config, SimRandom& random, Now now,
                                         std::string tag);
 
+/// Who reads what the runs of a job leave behind.
+struct Follower {
+  OutputSeq cursor;
+  std::vector<protocol::OutputRow> rows;
+  bool ended = false;
+  bool lost = false;  ///< retention has deleted the job
+};
+
 /// A producer that sends each request again until it gets a definite answer, remembers what was
 /// acknowledged, and streams the results of all its batches.
 class SimProducer final : public SimPeer {
@@ -22,6 +31,9 @@ class SimProducer final : public SimPeer {
   [[nodiscard]] bool at_rest() const;
   [[nodiscard]] std::string describe() const;
   [[nodiscard]] const std::map<BatchId, Watcher>& watchers() const { return watchers_; }
+  /// Ends of jobs that it waited for.
+  [[nodiscard]] const std::map<JobId, protocol::ResultRow>& awaited() const { return awaited_; }
+  [[nodiscard]] const std::map<JobId, Follower>& followers() const { return followers_; }
 
  private:
   void on_connected(const protocol::Welcome& welcome) override;
@@ -33,6 +45,13 @@ class SimProducer final : public SimPeer {
   void enqueue();
   void accept(const protocol::Enqueue& request, const protocol::Enqueued& answer);
   void refuse(const protocol::Enqueue& request, const protocol::ErrorReply& error);
+  void look_at_jobs(const protocol::Enqueue& request, const protocol::Enqueued& answer);
+  void await(JobId job);
+  void on_awaited(const protocol::Await& request, const protocol::Message& reply);
+  void follow(JobId job);
+  void on_followed(const protocol::WatchOutput& request, const protocol::Message& reply);
+  /// True: a question about a job that is refused for now and comes again.
+  bool ask_later(const protocol::Message& request, const protocol::Message& reply);
   void watch(const Watcher& watcher);
   void watch_all();
 
@@ -45,6 +64,9 @@ class SimProducer final : public SimPeer {
   std::map<BatchId, Watcher> watchers_;
   std::map<BatchId, std::uint64_t> watch_requests_;  ///< the newest WATCH; only it is answered
   Instant watch_at_{};
+  std::set<JobId> awaiting_;
+  std::map<JobId, protocol::ResultRow> awaited_;
+  std::map<JobId, Follower> followers_;
 };
 
 }  // namespace millrace::simulation

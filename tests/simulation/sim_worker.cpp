@@ -35,9 +35,10 @@ SimWorker::~SimWorker() = default;
 // ---- life and death ----------------------------------------------------------------------------
 
 void SimWorker::be_born() {
-  executor_ = std::make_unique<SimExecutor>(world_, random_, static_cast<SimExecutor::Host&>(*this),
-                                            static_cast<std::size_t>(random_.between(1, 4)));
   outputs_ = std::make_unique<worker::OutputBuffer>(wakeup_);
+  executor_ = std::make_unique<SimExecutor>(world_, random_, static_cast<SimExecutor::Host&>(*this),
+                                            *outputs_,
+                                            static_cast<std::size_t>(random_.between(1, 4)));
   bench_ = std::make_unique<worker::Workbench>(
       static_cast<worker::Link&>(*this), registry_,
       std::vector<worker::PoolSpec>{{.name = "io", .executor = executor_.get()}}, *outputs_);
@@ -84,6 +85,8 @@ void SimWorker::on_connected(const protocol::Welcome& welcome) {
   protocol::Offer offer{
       .queues = {"a", "b"}, .kinds = {}, .pools = bench_->slots(), .until = until_};
   for (const auto& [name, kind] : registry_.kinds()) offer.kinds.emplace(name, kind.pool);
+  if (world_.config().faults.has(Fault::kinds))
+    offer.kind_options.emplace("quick", protocol::KindOptions{.not_replayable = true});
   SimPeer::tell(std::move(offer));
   send_resume();
 }
@@ -105,6 +108,10 @@ std::uint64_t SimWorker::request(protocol::Message message) {
     for (const protocol::Outcome& item : *told->second)
       world_.history().outcome_sent(life(), told->first, item);
     if (old_outcomes_.size() < kOldOutcomesMax) old_outcomes_.push_back(message);
+  } else if (const auto* output = std::get_if<protocol::Output>(&message)) {
+    for (const protocol::OutputItem& item : output->items)
+      world_.history().output_sent(life(), item);
+    if (old_outcomes_.size() < kOldOutcomesMax) old_outcomes_.push_back(message);
   }
   return SimPeer::request(std::move(message));
 }
@@ -117,6 +124,9 @@ void SimWorker::on_reply(std::uint64_t correlation, const protocol::Message& ask
   const auto* settled = std::get_if<protocol::Settled>(&reply);
   if (told && settled != nullptr)
     world_.history().settled(life(), told->first, *told->second, *settled, stamp);
+  const auto* output = std::get_if<protocol::Output>(&asked);
+  if (output != nullptr && settled != nullptr)
+    world_.history().output_settled(life(), output->items, *settled);
   if (correlation == resume_) {
     resume_ = 0;
     const auto* resumed = std::get_if<protocol::Resumed>(&reply);
@@ -142,7 +152,10 @@ void SimWorker::on_push(protocol::Message message, Stamp stamp) {
   } else if (std::holds_alternative<protocol::ResumeWanted>(message)) {
     send_resume();
   } else if (const auto* drained = std::get_if<protocol::Drained>(&message)) {
-    require(until_ != protocol::Until::forever, "a worker that stays was sent home");
+    const bool dismissed = drained->reason == "dismissed";
+    require(dismissed ? world_.config().faults.has(Fault::dismiss)
+                      : until_ != protocol::Until::forever,
+            "a worker that stays was sent home");
     world_.history().sent_home(*drained, stamp);
     leaving_ = true;
     bench_->close();

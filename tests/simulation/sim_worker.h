@@ -44,6 +44,9 @@ class SimWorker final : public SimPeer, private worker::Link, private SimExecuto
 
   // ---- SimExecutor::Host
   void completed(worker::Completion completion) override;
+  void wrote() override {
+    if (!frozen()) turn();
+  }
   void killed() override { die_soon(false); }
 
   void be_born();
@@ -53,9 +56,9 @@ class SimWorker final : public SimPeer, private worker::Link, private SimExecuto
   void turn();
 
   worker::Registry registry_;
-  std::unique_ptr<SimExecutor> executor_;
   const Wakeup wakeup_;  // nobody waits for it: every turn looks
   std::unique_ptr<worker::OutputBuffer> outputs_;
+  std::unique_ptr<SimExecutor> executor_;
   std::unique_ptr<worker::Workbench> bench_;
   protocol::Until until_ = protocol::Until::forever;
   bool leaving_ = false;
