@@ -88,9 +88,8 @@ void Core::apply(JobId id, Job& job, JobEvent event, Now now) {
   unindex(id, job);
   count(job, from, -1);
   job.status.state = *to;
-  const bool stays =
-      (*to == JobState::done && planted(Mutant::key_stays)) ||
-      (*to == JobState::cancelled && planted(Mutant::key_outlives_cancel));
+  const bool stays = (*to == JobState::done && planted(Mutant::key_stays)) ||
+                     (*to == JobState::cancelled && planted(Mutant::key_outlives_cancel));
   if ((is_final(*to) && !stays) ||
       (event == JobEvent::lease && job.spec.unique_scope == UniqueScope::queued))
     give_back_key(*this, id, job);

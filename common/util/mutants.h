@@ -36,7 +36,7 @@ namespace millrace::instrument {
   X(lost_delivery_stays, 21, "a delivery that got lost stays leased")                       \
   X(batch_ends_early, 22, "a stream ends before its batch is sealed")                       \
   X(poison_forever, 23, "a job may take down any number of workers")                        \
-  X(visitor_stays, 24, "jobs that were loaded for one command stay in memory")            \
+  X(visitor_stays, 24, "jobs that were loaded for one command stay in memory")              \
   X(key_stays, 25, "a job that is done keeps its unique key")                               \
   X(key_outlives_cancel, 26, "a job that is cancelled keeps its unique key")                \
   X(unique_looks_back, 27, "who holds a unique key is seen as it was when the load began")  \

@@ -47,7 +47,8 @@ void History::answered(RequestId id, const protocol::Enqueued& answer) {
       spec.unique_key.clear();
       spec.unique_scope = UniqueScope::active;
       check_replayed(request, spec);
-      answered_new(id, {replayed.queue, {}, request.origins, request.force, request.sent_at, {}, {}},
+      answered_new(id,
+                   {replayed.queue, {}, request.origins, request.force, request.sent_at, {}, {}},
                    spec, next);
       ++next.value;
     }
@@ -93,9 +94,9 @@ void History::check_existing(const RequestSeen& request, const protocol::NewJob&
   const Decisions::Fate* fate = decisions.find(job);
   require(!spec.unique_key.empty() && spec.on_conflict == OnConflict::existing,
           "job {} is named as one that is there, which was not asked for", job.value);
-  require(fate != nullptr && fate->queue == request.queue &&
-              fate->spec.unique_key == spec.unique_key,
-          "job {} is named as the one with key `{}`, which it has not", job.value, spec.unique_key);
+  require(
+      fate != nullptr && fate->queue == request.queue && fate->spec.unique_key == spec.unique_key,
+      "job {} is named as the one with key `{}`, which it has not", job.value, spec.unique_key);
   if (fate->spec.unique_scope == UniqueScope::ttl) return;
   require(!fate->ended_at || *fate->ended_at >= request.sent_at,
           "job {} is named as the one with key `{}`, but it had ended before", job.value,

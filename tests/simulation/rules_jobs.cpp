@@ -11,13 +11,12 @@ using broker::MemoryState;
 void check_spec(const Evidence& evidence, JobId id, const JobSeen& job, const JobRecord& row) {
   const broker::LaneRow& lane = evidence.rows.lanes.at(row.spec.lane);
   const int crashes_max = job.spec.crashes_max != 0 ? job.spec.crashes_max : kCrashesMaxDefault;
-  const bool same = lane.queue == job.queue && lane.kind == job.spec.kind &&
-                    row.spec.priority == job.spec.priority &&
-                    row.spec.max_attempts == job.spec.max_attempts &&
-                    row.spec.timeout == job.spec.timeout && row.payload == job.spec.payload &&
-                    row.spec.crashes_max == crashes_max && row.spec.retry == job.spec.retry &&
-                    row.spec.unique_key == job.spec.unique_key &&
-                    row.spec.unique_scope == job.spec.unique_scope;
+  const bool same =
+      lane.queue == job.queue && lane.kind == job.spec.kind &&
+      row.spec.priority == job.spec.priority && row.spec.max_attempts == job.spec.max_attempts &&
+      row.spec.timeout == job.spec.timeout && row.payload == job.spec.payload &&
+      row.spec.crashes_max == crashes_max && row.spec.retry == job.spec.retry &&
+      row.spec.unique_key == job.spec.unique_key && row.spec.unique_scope == job.spec.unique_scope;
   require(same, "job {} is not stored as it was asked for", id.value);
 }
 

@@ -22,8 +22,7 @@ void check_follower(const Evidence& evidence, JobId id, const Follower& follower
             "who followed job {} was not told of output {}", id.value, row.seq.value);
     ++told;
   }
-  require(told == follower.rows.end(), "who followed job {} was told what is not stored",
-          id.value);
+  require(told == follower.rows.end(), "who followed job {} was told what is not stored", id.value);
 }
 
 }  // namespace

@@ -5,8 +5,8 @@ namespace millrace::simulation {
 
 void rule_unique(const Evidence& evidence) {
   for (const auto& [name, row] : evidence.rows.unique)
-    require(row.until != Time{}, "key `{}` of queue {} is stuck: job {} has it at the end",
-            row.key, row.queue, row.job.value);
+    require(row.until != Time{}, "key `{}` of queue {} is stuck: job {} has it at the end", row.key,
+            row.queue, row.job.value);
   for (const auto& [id, row] : evidence.rows.jobs)
     require(!row.record.status.unique_held, "job {} has key `{}` after its end", id.value,
             row.record.spec.unique_key);

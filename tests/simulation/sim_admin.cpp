@@ -58,8 +58,7 @@ std::vector<JobId> SimAdmin::some_jobs() {
 }
 
 void SimAdmin::dismiss_one(const protocol::Report& report) {
-  if (!report.workers.empty())
-    request(protocol::Dismiss{{random_.pick(report.workers).worker}});
+  if (!report.workers.empty()) request(protocol::Dismiss{{random_.pick(report.workers).worker}});
 }
 
 void SimAdmin::cancel_some() {

@@ -17,8 +17,8 @@ constexpr std::size_t kWritesMax = 4;
 
 }  // namespace
 
-SimExecutor::SimExecutor(World& world, SimRandom& random, Host& host,
-                         worker::OutputBuffer& outputs, std::size_t slots)
+SimExecutor::SimExecutor(World& world, SimRandom& random, Host& host, worker::OutputBuffer& outputs,
+                         std::size_t slots)
     : world_(world), random_(random), host_(host), outputs_(outputs), slots_(slots) {}
 
 void SimExecutor::start(std::vector<Job> jobs) {

@@ -14,7 +14,6 @@ constexpr std::size_t kWaitingMax = 4;
 constexpr Duration kWatchEvery{1000};
 constexpr std::size_t kFollowedMax = 8;
 
-
 void draw_expiry(SimRandom& random, Now now, NewJob& job) {
   const Duration time = random.spread(Duration{30}, Duration{6000});
   if (random.chance(0.8)) {
@@ -248,8 +247,8 @@ void SimProducer::refuse(const Enqueue& asked, const protocol::ErrorReply& error
   }
   --waiting_;
   const bool batch_gone = error.code == "bad_request" && asked.batch;
-  require(error.code == "queue_closed" || error.code == "unique_conflict" || batch_gone, "ENQUEUE was refused: {}: {}", error.code,
-          error.message);
+  require(error.code == "queue_closed" || error.code == "unique_conflict" || batch_gone,
+          "ENQUEUE was refused: {}: {}", error.code, error.message);
   if (asked.batch || !asked.seal) {
     // The jobs of the batch are watched in any case; a batch that cannot be sealed stays open while
     // its producer lives.

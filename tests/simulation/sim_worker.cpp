@@ -36,9 +36,9 @@ SimWorker::~SimWorker() = default;
 
 void SimWorker::be_born() {
   outputs_ = std::make_unique<worker::OutputBuffer>(wakeup_);
-  executor_ = std::make_unique<SimExecutor>(world_, random_, static_cast<SimExecutor::Host&>(*this),
-                                            *outputs_,
-                                            static_cast<std::size_t>(random_.between(1, 4)));
+  executor_ =
+      std::make_unique<SimExecutor>(world_, random_, static_cast<SimExecutor::Host&>(*this),
+                                    *outputs_, static_cast<std::size_t>(random_.between(1, 4)));
   bench_ = std::make_unique<worker::Workbench>(
       static_cast<worker::Link&>(*this), registry_,
       std::vector<worker::PoolSpec>{{.name = "io", .executor = executor_.get()}}, *outputs_);
@@ -153,9 +153,9 @@ void SimWorker::on_push(protocol::Message message, Stamp stamp) {
     send_resume();
   } else if (const auto* drained = std::get_if<protocol::Drained>(&message)) {
     const bool dismissed = drained->reason == "dismissed";
-    require(dismissed ? world_.config().faults.has(Fault::dismiss)
-                      : until_ != protocol::Until::forever,
-            "a worker that stays was sent home");
+    require(
+        dismissed ? world_.config().faults.has(Fault::dismiss) : until_ != protocol::Until::forever,
+        "a worker that stays was sent home");
     world_.history().sent_home(*drained, stamp);
     leaving_ = true;
     bench_->close();

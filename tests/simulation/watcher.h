@@ -26,13 +26,13 @@ class Watcher {
     FinishSeq last = results.from;
     for (const protocol::ResultRow& row : results.rows) {
       require(row.cursor > last && row.cursor <= results.cursor,
-              "batch {}: a row at {} between the cursors {} and {}", batch_.value,
-              row.cursor.value, last.value, results.cursor.value);
+              "batch {}: a row at {} between the cursors {} and {}", batch_.value, row.cursor.value,
+              last.value, results.cursor.value);
       last = row.cursor;
       if (row.cursor <= cursor_) continue;  // an earlier WATCH was repeated
       require(!ended_, "batch {} goes on after its end", batch_.value);
-      require(is_final(row.state), "batch {}: job {} is told as `{}`", batch_.value,
-              row.job.value, to_string(row.state));
+      require(is_final(row.state), "batch {}: job {} is told as `{}`", batch_.value, row.job.value,
+              to_string(row.state));
       cursor_ = row.cursor;
       Told& told = jobs_[row.job];
       ++told.times;
