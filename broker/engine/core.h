@@ -211,6 +211,7 @@ struct UniqueChange {
 struct UniqueStep {
   JobId existing;                ///< nothing new: this job has the key
   JobId replaces;                ///< this job ends, the new one takes its key
+  bool replaced = false;         ///< it has ended
   std::optional<UniqueRow> row;  ///< of the key, before
 };
 struct UniquePlan {

@@ -78,11 +78,17 @@ Job make_job(Core& core, const std::string& queue, NewJob& from, BatchId batch, 
   return job;
 }
 
+/// Ends the job whose key the new one takes over; once.
+void replace(Core& core, UniqueStep& step, JobId by, Now now) {
+  if (!step.replaces || step.replaced) return;
+  step.replaced = cancel_job(core, step.replaces, fmt::format("replaced: by job {}", by.value),
+                             now) == protocol::ItemStatus::ok;
+}
+
 /// Makes one new job of the request, and ends the one whose unique key it takes over.
 void make_one(Core& core, JobId id, const Enqueue& enqueue, NewJob& from, BatchId batch,
               UniqueStep& step, Now now) {
-  if (step.replaces)
-    cancel_job(core, step.replaces, fmt::format("replaced: by job {}", id.value), now);
+  replace(core, step, id, now);  // one that this very request has made
   Job job = make_job(core, enqueue.queue, from, batch, now);
   if (!from.unique_key.empty()) {
     // A job that was replaced has given its key back; only a row with an end in time is still
@@ -112,7 +118,13 @@ void carry_out(Core& core, const Received& command, Enqueue& enqueue, UniquePlan
   }
   if (plan.count != 0) reopen_if_drained(core, core.queue(enqueue.queue));
   protocol::Enqueued answer{batch_id, plan.count != 0 ? first : JobId{}, plan.count, {}, {}};
+  // Jobs that were there end first: new ones may push them out of memory.
   JobId next = first;
+  for (UniqueStep& step : plan.steps) {
+    if (step.replaces < first) replace(core, step, next, now);
+    if (!step.existing) ++next.value;
+  }
+  next = first;
   for (std::size_t i = 0; i < enqueue.jobs.size(); ++i) {
     UniqueStep& step = plan.steps[i];
     if (plan.has_existing) answer.ids.push_back(step.existing ? step.existing : next);

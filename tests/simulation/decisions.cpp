@@ -44,10 +44,10 @@ void Decisions::decide(JobId id, const broker::JobSpec& spec, const broker::JobS
                        LeaseId lease_before, Now now) const {
   const Time at = steady(now);
   if (status.state == JobState::expired)
-    require(spec.expires_at != Time{} && spec.expires_at <= at,
+    require(spec.expires_at != Time{} && spec.expires_at <= at + slack_,
             "job {} expires at {}, its time is {}", id.value, ms(at), ms(spec.expires_at));
   if (status.state == JobState::leased && status.lease != lease_before)
-    require(spec.expires_at == Time{} || spec.expires_at > at,
+    require(spec.expires_at == Time{} || spec.expires_at > at - slack_,
             "job {} is given away at {}, its time was over at {}", id.value, ms(at),
             ms(spec.expires_at));
 }
@@ -63,7 +63,7 @@ void Decisions::check_ttl(const broker::WriteBatch& writes, Now now) {
   for (const broker::JobInsert& job : writes.inserts) {
     const auto held = ttl_.find({queues_.at(job.spec.lane), job.spec.unique_key});
     if (job.spec.unique_key.empty() || held == ttl_.end()) continue;
-    require(held->second.job == job.id || held->second.until <= steady(now),
+    require(held->second.job == job.id || held->second.until <= steady(now) + slack_,
             "job {} gets key `{}`, which job {} has until {}; it is {}", job.id.value,
             job.spec.unique_key, held->second.job.value, ms(held->second.until), ms(steady(now)));
   }

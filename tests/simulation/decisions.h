@@ -32,6 +32,8 @@ class Decisions {
 
   /// A broker starts: its steady clock begins as the wall clock is.
   void begin_life(Now now) { offset_ = now.utc.time_since_epoch() - now.mono.time_since_epoch(); }
+  /// The wall clock made a step so small that brokers follow it.
+  void slew(Duration by) { slack_ += std::chrono::abs(by); }
   /// A transaction is complete; it may never reach the disk.
   void decided(const broker::WriteBatch& writes, Now now);
   void committed(const broker::WriteBatch& writes, Now now);
@@ -60,6 +62,7 @@ class Decisions {
   void check_holders();
 
   Duration offset_{};
+  Duration slack_{};
   std::map<LaneId, std::string> queues_;
   std::map<JobId, Fate> decided_;  ///< insertions that may not be committed yet
   std::map<JobId, Fate> fates_;

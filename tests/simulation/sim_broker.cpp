@@ -251,8 +251,8 @@ void SimBroker::receive_one(Arrived arrived) {
 void SimBroker::take_effects() {
   broker::Effects effects = engine_->take_effects(world_.now());
   next_tick_ = effects.next_tick;
-  world_.history().decided(effects.writes);
   send(std::move(effects.replies_now));
+  world_.history().decided(effects.writes);
   const std::size_t bytes = std::exchange(gathering_bytes_, 0);
   if (!effects.needs_store() && in_flight_.empty()) {
     send(std::move(effects.replies));
