@@ -196,7 +196,7 @@ struct WriteBatch {
   std::vector<JobUpdate> updates;
   std::vector<AttemptRow> attempts;
   std::vector<KindRow> kinds;              ///< insert, replace or delete
-  std::vector<UniqueRow> unique_released;  ///< first; one without `until` must be there
+  std::vector<UniqueRow> unique_released;  ///< first; each must be there as it says
   std::vector<UniqueRow> unique_acquired;  ///< then; none may be there
   std::vector<OutputRow> outputs;
   JobId last_job;  ///< high-water marks, zero: unchanged

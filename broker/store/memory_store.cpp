@@ -123,8 +123,6 @@ void MemoryStore::check_unique(const WriteBatch& batch) const {
   for (const UniqueRow& row : batch.unique_released) {
     const auto found = state_.unique.find({row.queue, row.key});
     const bool first = released.emplace(row.queue, row.key).second;
-    // Retention deletes outdated rows, which the engine may not know yet.
-    if (found == state_.unique.end() && row.until != Time{}) continue;
     if (!first || found == state_.unique.end() || found->second != row)
       fail_guard(fmt::format("unique key `{}` is not held by job {}", row.key, row.job.value));
   }

@@ -92,9 +92,7 @@ void SqliteStore::write_requests(const WriteBatch& batch) {
 
 void SqliteStore::write_unique(const WriteBatch& batch) {
   for (const UniqueRow& row : batch.unique_released)
-    // Retention deletes outdated rows, which the engine may not know yet.
-    if (statements_->release_unique.execute(row.queue, row.key, row.job, row.until) != 1 &&
-        row.until == Time{})
+    if (statements_->release_unique.execute(row.queue, row.key, row.job, row.until) != 1)
       throw StoreError(
           ErrorCode::internal,
           fmt::format("unique key `{}` of queue {} is not held by job {} until {}", row.key,
