@@ -45,6 +45,13 @@ void cancel_known(Core& core, const Received& command, Now now) {
   core.reply(command.from, command.correlation, std::move(outcomes));
 }
 
+bool any_has_key(Core& core, const std::vector<JobId>& ids) {
+  return std::any_of(ids.begin(), ids.end(), [&](JobId id) {
+    const Job* job = core.find_job(id);
+    return job != nullptr && !job->spec.unique_key.empty();
+  });
+}
+
 /// The queue of one of these jobs that takes no new work, if any.
 template <class Jobs>
 const Queue* closed_queue(Core& core, const Jobs& lanes) {
@@ -265,6 +272,9 @@ void run_by_id(Core& core, Parked parked, Now now) {
   const std::vector<JobId>& ids =
       cancel != nullptr ? cancel->jobs : std::get<protocol::Redrive>(parked.command.message).jobs;
   parked.asked = missing_jobs(core, ids, parked.absent);
+  // Who holds a key now is only in the store, also when the job itself is at hand.
+  const bool keys_unknown = cancel == nullptr && parked.unique.batch == 0;
+  if (parked.asked.empty() && keys_unknown && any_has_key(core, ids)) parked.asked = ids;
   if (!parked.asked.empty()) return park(core, std::move(parked), false);
   if (cancel != nullptr) {
     cancel_known(core, parked.command, now);

@@ -267,6 +267,44 @@ TEST(EngineUnique, ARedriveTakesTheKeyAgainOrIsRefused) {
   broker.audit();
 }
 
+TEST(EngineUnique, ARedriveInTheTurnOfTheEndLooksForTheHolderToo) {
+  EngineHarness broker;
+  TestPeer& producer = broker.producer();
+  TestPeer& worker = broker.worker({.credit = 1});
+  const NewJob queued = keyed("a", OnConflict::existing, UniqueScope::queued);
+  const JobId first = producer.enqueue_one(queued);
+  const auto delivery = worker.take_job();  // gives the key back
+  const JobId second = producer.enqueue_one(queued);
+
+  // Both reach the broker in one turn.
+  worker.send(protocol::Reject{{{.lease = delivery.lease, .job = first, .error = "no"}}});
+  const auto asked = producer.send(protocol::Redrive{{first}});
+  broker.run();
+
+  EXPECT_EQ(std::get<protocol::Outcomes>(*producer.answer(asked)).statuses,
+            std::vector{ItemStatus::refused});
+  EXPECT_EQ(producer.enqueue(all({queued})).ids, std::vector{second});
+  broker.audit();
+}
+
+TEST(EngineUnique, ReplaceFindsItsHolderThoughTheRequestFillsTheWindow) {
+  EngineOptions options;
+  options.limits.window_jobs_max = 8;
+  EngineHarness broker(options);
+  TestPeer& producer = broker.producer();
+  NewJob idle = keyed("a");
+  idle.priority = 200;
+  const JobId old = producer.enqueue_one(idle);
+  std::vector<NewJob> many = jobs(20);
+  for (NewJob& one : many) one.priority = 0;
+  many.push_back(keyed("a", OnConflict::replace));
+
+  producer.enqueue(many);
+
+  EXPECT_EQ(broker.state(old), JobState::cancelled);
+  broker.audit();
+}
+
 TEST(EngineUnique, AReplayCarriesNoKey) {
   EngineHarness broker;
   TestPeer& producer = broker.producer();
