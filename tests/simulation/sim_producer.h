@@ -35,6 +35,7 @@ class SimProducer final : public SimPeer {
   void refuse(const protocol::Enqueue& request, const protocol::ErrorReply& error);
   void watch(const Watcher& watcher);
   void watch_all();
+  [[nodiscard]] bool may_be_lost() const;
 
   std::string queue_;
   Instant next_at_{};
