@@ -150,6 +150,8 @@ void Core::index(JobId id, Job& job, Now now) {
   if (job.status.state == JobState::ready) {
     Lane& home = lane_of(job);
     job.indexed = home.ready.insert(ready_key(id, job));
+    // Nothing of the lane may be in memory, and nobody else may ever look at it again.
+    if (!job.indexed) dispatch_wanted = dispatch_wanted || home.ready.items.empty();
     if (!job.indexed) return;
     home.bytes += job.payload.size();
     dispatch_wanted = true;

@@ -113,6 +113,8 @@ PowerlossStore::~PowerlossStore() {
   disk_.stop();
   query_.reset();
   store_.reset();
+  std::error_code ignored;
+  std::filesystem::remove_all(std::filesystem::path(path_).parent_path(), ignored);
 }
 
 void PowerlossStore::open() {

@@ -268,8 +268,18 @@ void SimProducer::on_push(protocol::Message message, Stamp) {
               results->cursor.value);
   if (watcher.lost()) return;
   const bool good = watcher.take(*results);
+  require(!results->end || results->batch != open_batch_ || batch_waits_ || may_be_lost(),
+          "batch {} ended before it was sealed", results->batch.value);
   // Told again, the newest cursor allows more.
   if (!watcher.ended() && (!good || !results->rows.empty())) watch(watcher);
+}
+
+/// The broker may have taken this producer for lost, which seals its batch.
+bool SimProducer::may_be_lost() const {
+  const FaultSet& faults = world_.config().faults;
+  for (const Fault fault : {Fault::loss, Fault::delay, Fault::stall})
+    if (faults.has(fault)) return true;
+  return world_.history().disturbed(number()) || !world_.history().broker_deaths.empty();
 }
 
 bool SimProducer::at_rest() const {

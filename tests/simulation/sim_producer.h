@@ -54,6 +54,7 @@ class SimProducer final : public SimPeer {
   bool ask_later(const protocol::Message& request, const protocol::Message& reply);
   void watch(const Watcher& watcher);
   void watch_all();
+  [[nodiscard]] bool may_be_lost() const;
 
   std::string queue_;
   Instant next_at_{};

@@ -117,11 +117,15 @@ std::string World::unrest() const {
 std::string World::job_states() const {
   std::string text;
   if (!broker_->up()) return text;
-  for (const auto& [id, job] : broker_->rows().jobs)
+  const broker::MemoryState& rows = broker_->rows();
+  for (const auto& [name, queue] : rows.queues)
+    text += fmt::format("; queue {} is {}{}", name, to_string(queue.state),
+                        queue.paused ? ", paused" : "");
+  for (const auto& [id, job] : rows.jobs)
     if (const auto& status = job.record.status; !is_final(status.state))
       text += fmt::format("; job {} of kind {} is `{}` under lease {}", id.value,
-                          broker_->rows().lanes.at(job.record.spec.lane).kind,
-                          to_string(status.state), status.lease.value);
+                          rows.lanes.at(job.record.spec.lane).kind, to_string(status.state),
+                          status.lease.value);
   return text;
 }
 
@@ -132,7 +136,8 @@ void World::come_to_rest() {
     for (std::string what = still(); !what.empty(); what = still()) {
       if (history_->open_jobs() < open) end = now_.mono + kRestWithin;
       open = history_->open_jobs();
-      require(now_.mono < end, "it does not come to rest: {}{}", what, job_states());
+      if (now_.mono >= end)
+        throw Violation(fmt::format("it does not come to rest: {}{}", what, job_states()));
       run_until(now_.mono + kLookEvery);
     }
   };
