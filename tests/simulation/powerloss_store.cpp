@@ -100,6 +100,7 @@ void read_outputs(const Connection& connection, MemoryState& state) {
          output.type = broker::checked_type(output.job, row.integer(5));
          output.at = row.time(6);
          output.data = row.payload(7);
+         state.job_outputs.emplace(output.job, output.seq);
          state.outputs[output.seq] = std::move(output);
        });
 }
