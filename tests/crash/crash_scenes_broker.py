@@ -162,7 +162,7 @@ def every_state_ends(s, dead, retried_later, done_in_the_end, cancelled):
 def done(s):
     "ACK: a running job is done"
     s.crew()
-    job = s.enqueue(s.b, "sleep", {"ms": 700})
+    job = s.enqueue(s.b, "sleep", {"ms": 2000})
     s.wait_for_state(s.b, job, "leased")
     s.arm()
     s.broker_dies()
@@ -173,7 +173,7 @@ def done(s):
 def gives_key_back(s):
     "ACK of a job with a unique key, which is free from then on"
     s.crew()
-    words = ("sleep", {"ms": 700}, "--unique-key", "only-one")
+    words = ("sleep", {"ms": 2000}, "--unique-key", "only-one")
     job = s.enqueue(s.b, *words)
     s.wait_for_state(s.b, job, "leased")
     s.arm()
