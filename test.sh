@@ -44,7 +44,8 @@ phase() {
   return "$code"
 }
 
-build() { cmake --preset "$1" -Wno-dev && cmake --build --preset "$1"; }
+# build PRESET [options of cmake --build...]
+build() { cmake --preset "$1" -Wno-dev && cmake --build --preset "$@"; }
 
 # Runs ctest of one preset and adds its closing line to the sum: run_tests PRESET [ctest options...]
 run_tests() {
@@ -102,13 +103,12 @@ phase "configure tidy" cmake --preset tidy -Wno-dev || finish
 phase "test release" run_tests release
 
 # The instrumented build has what only it can show: planted bugs and crash points.
-build_instrumented() { cmake --preset sim -Wno-dev && cmake --build --preset sim --target instrumented; }
-phase "build sim" build_instrumented || finish
+phase "build sim" build sim --target instrumented || finish
 phase "test sim" run_tests sim -L '^(simulation|crash)$'
 
 if [[ $quick == no ]]; then
   for sanitizer in asan tsan; do
-    phase "build $sanitizer" build "$sanitizer" || finish
+    phase "build $sanitizer" build "$sanitizer" --target sanitized || finish
     phase "test $sanitizer" run_tests "$sanitizer" -L "$sanitized_labels"
   done
 fi

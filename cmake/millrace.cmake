@@ -136,6 +136,9 @@ function(mr_test name)
   endif()
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin/tests")
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60)
+  if("${arg_LABEL};${arg_EXTRA_LABELS}" MATCHES "(^|;)(unit|contract|threads)(;|$)")
+    add_dependencies(sanitized ${name})
+  endif()
   # gtest_discover_tests flattens lists in its PROPERTIES, so lists are set afterwards, when ctest
   # has read the names of the tests into ${name}_TESTS.
   set(properties "${CMAKE_CURRENT_BINARY_DIR}/${name}_properties.cmake")

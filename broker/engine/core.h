@@ -370,12 +370,14 @@ bool known_request(Core&, Received&, RequestId, std::uint64_t body_hash, Now);
 void remember_request(Core&, RequestRow);
 bool park_for_batch(Core&, Received&, BatchId);
 JobId next_job_ids(Core&, std::size_t count);
-Batch& batch_for_new_jobs(Core&, BatchId wanted, JobId first, const SessionId& owner, bool seal,
+Batch& batch_for_new_jobs(Core&, BatchId wanted, JobId first, const SessionId& sender, bool seal,
                           Now);
 
 // enqueue_check.cpp
 /// What is wrong with the request itself, whatever the queue's state.
 [[nodiscard]] std::optional<Error> check_request(const protocol::Enqueue&, const Limits&);
+/// The batch, if one is named, is in memory and not sealed.
+[[nodiscard]] std::optional<Error> check_batch(const Core&, BatchId);
 /// What stands against it just now.
 [[nodiscard]] std::optional<Error> check_room(Core&, const protocol::Enqueue&);
 [[nodiscard]] std::optional<Error> check_lanes(const Core&, const protocol::Enqueue&);

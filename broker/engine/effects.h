@@ -202,4 +202,9 @@ struct Effects {
   }
 };
 
+/// Puts payloads that came from the store, in the order of `ids`, into the deliveries that lack
+/// them.
+void fill_payloads(std::vector<Reply>& replies, const std::vector<JobId>& ids,
+                   const std::vector<Payload>& payloads);
+
 }  // namespace millrace::broker

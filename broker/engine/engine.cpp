@@ -85,6 +85,7 @@ void on_received(Core& core, Received command, Now now) {
   Session& session = *connection->second;
   session.heard_at = now.mono;
   session.seen_at = now.utc;
+  command.session = session.id;
   std::visit(Handle{core, session, command, now}, command.message);
 }
 

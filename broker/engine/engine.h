@@ -25,6 +25,7 @@ struct Received {
   ConnectionId from;
   std::uint64_t correlation = 0;
   protocol::Message message;
+  SessionId session{};  ///< of the sender; the engine's own note, for a command that has to wait
 };
 /// A reply that could not be handed to its peer; what it carried is taken back.
 struct Undelivered {

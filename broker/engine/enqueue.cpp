@@ -103,8 +103,6 @@ void make_one(Core& core, JobId id, const Enqueue& enqueue, NewJob& from, BatchI
 /// Everything is checked: the jobs are made, and the request remembered and answered.
 void carry_out(Core& core, const Received& command, Enqueue& enqueue, UniquePlan plan, Now now) {
   const std::uint64_t hash = body_hash(enqueue);  // before payloads are moved out
-  const auto connection = core.connections.find(command.from);
-  const SessionId owner = connection == core.connections.end() ? "" : connection->second->id;
   const JobId first = next_job_ids(core, plan.count);
   const bool batch_wanted = enqueue.batch || plan.count != 0;
   const BatchId batch_id = enqueue.batch  ? enqueue.batch
@@ -112,7 +110,7 @@ void carry_out(Core& core, const Received& command, Enqueue& enqueue, UniquePlan
                                           : BatchId{};
   // A job enqueued alone is its own batch and needs no row.
   if (batch_wanted && (enqueue.batch || !enqueue.seal || plan.count != 1)) {
-    Batch& batch = batch_for_new_jobs(core, enqueue.batch, first, owner, enqueue.seal, now);
+    Batch& batch = batch_for_new_jobs(core, enqueue.batch, first, command.session, enqueue.seal, now);
     batch.row.total += plan.count;
     batch_changed(core, batch);
   }
@@ -152,7 +150,7 @@ JobId next_job_ids(Core& core, std::size_t count) {
   return first;
 }
 
-Batch& batch_for_new_jobs(Core& core, BatchId wanted, JobId first, const SessionId& owner,
+Batch& batch_for_new_jobs(Core& core, BatchId wanted, JobId first, const SessionId& sender,
                           bool seal, Now now) {
   const BatchId id = wanted ? wanted : BatchId{first.value};
   const auto [entry, inserted] = core.batches.try_emplace(id);
@@ -161,7 +159,8 @@ Batch& batch_for_new_jobs(Core& core, BatchId wanted, JobId first, const Session
     batch.row.id = id;
     batch.row.created_at = now.utc;
   }
-  batch.row.owner = seal ? SessionId{} : owner;
+  // The sender may have lost its connection while its command waited, but not yet its session.
+  batch.row.owner = seal || !core.sessions.contains(sender) ? SessionId{} : sender;
   batch.row.sealed = seal;
   core.touch(batch);
   return batch;
@@ -250,7 +249,12 @@ void on_enqueue(Core& core, Received command, Now now) {
   if (park_for_batch(core, command, enqueue.batch)) return;
   if (auto error = check_request(enqueue, core.options.limits))
     return core.refuse(command, error->code, error->message, error->after);
-  if (has_unique_keys(enqueue)) return park_for_unique(core, std::move(command));
+  if (has_unique_keys(enqueue)) {
+    // Only now is it known that there is no such batch; afterwards it would be looked for again.
+    if (auto error = check_batch(core, enqueue.batch))
+      return core.refuse(command, error->code, error->message, error->after);
+    return park_for_unique(core, std::move(command));
+  }
   enqueue_unique(core, std::move(command), {}, now);
 }
 
@@ -261,7 +265,8 @@ void enqueue_unique(Core& core, Received command, const UniqueLooked& looked, No
     if (recorded_request(core, command, enqueue.request, body_hash(enqueue))) return;
     if (park_for_batch(core, command, enqueue.batch)) return;
   }
-  auto error = check_room(core, enqueue);
+  auto error = check_batch(core, enqueue.batch);
+  if (!error) error = check_room(core, enqueue);
   if (!error) error = check_lanes(core, enqueue);
   if (error) return core.refuse(command, error->code, error->message, error->after);
   auto plan = plan_unique(core, enqueue, looked, JobId{core.last_job.value + 1}, now);

@@ -124,15 +124,16 @@ std::optional<Error> check_request(const Enqueue& enqueue, const Limits& limits)
   return std::nullopt;
 }
 
+std::optional<Error> check_batch(const Core& core, BatchId id) {
+  if (!id) return std::nullopt;
+  const auto batch = core.batches.find(id);
+  if (batch != core.batches.end() && !batch->second.row.sealed) return std::nullopt;
+  return Error{
+      ErrorCode::bad_request, fmt::format("batch {} is sealed or unknown", id.value), {}};
+}
+
 std::optional<Error> check_room(Core& core, const Enqueue& enqueue) {
   const Limits& limits = core.options.limits;
-  if (enqueue.batch) {
-    const auto batch = core.batches.find(enqueue.batch);
-    if (batch == core.batches.end() || batch->second.row.sealed)
-      return Error{ErrorCode::bad_request,
-                   fmt::format("batch {} is sealed or unknown", enqueue.batch.value),
-                   {}};
-  }
   if (enqueue.jobs.empty()) return std::nullopt;
   if (core.space != Space::plenty)
     return Error{ErrorCode::storage_full,

@@ -147,11 +147,7 @@ std::optional<Error> check_replay(Core& core, const protocol::Replay& replay) {
                  fmt::format("{} jobs in one request are over the limit of {} (enqueue_jobs_max)",
                              replay.jobs.size(), core.options.limits.enqueue_jobs_max),
                  {}};
-  const auto batch = core.batches.find(replay.batch);
-  if (replay.batch && (batch == core.batches.end() || batch->second.row.sealed))
-    return Error{ErrorCode::bad_request,
-                 fmt::format("batch {} is sealed or unknown", replay.batch.value),
-                 {}};
+  if (auto error = check_batch(core, replay.batch)) return error;
   if (core.space != Space::plenty)
     return Error{ErrorCode::storage_full,
                  "the broker's disk is nearly full (--min-free): free space, then send again",
@@ -207,9 +203,7 @@ void replay_loaded(Core& core, Received command, LoadedJobs loaded, Now now) {
   protocol::Enqueued answer{replay.batch, {}, origins.size(), {}, {}};
   if (!origins.empty() || replay.batch) {
     const JobId first = next_job_ids(core, origins.size());
-    const auto connection = core.connections.find(command.from);
-    const SessionId owner = connection == core.connections.end() ? "" : connection->second->id;
-    Batch& batch = batch_for_new_jobs(core, replay.batch, first, owner, replay.seal, now);
+    Batch& batch = batch_for_new_jobs(core, replay.batch, first, command.session, replay.seal, now);
     batch.row.total += origins.size();
     batch_changed(core, batch);
     answer.batch = batch.row.id;

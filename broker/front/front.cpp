@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "common/protocol/codec.h"
@@ -21,20 +20,6 @@ constexpr int kReceiveMax = 512;
 constexpr std::size_t kInFlightMax = 2;
 constexpr Duration kBusyFor{100};
 constexpr Duration kWaitMax{10'000};
-
-/// Puts payloads that came from the store into the deliveries that lack them.
-void fill_payloads(std::vector<Reply>& replies, const std::vector<JobId>& ids,
-                   std::vector<Payload> payloads) {
-  std::map<JobId, Payload*> by_id;
-  for (std::size_t i = 0; i < ids.size(); ++i) by_id.emplace(ids[i], &payloads[i]);
-  for (Reply& reply : replies) {
-    auto* jobs = std::get_if<protocol::Jobs>(&reply.message);
-    if (jobs == nullptr) continue;
-    for (protocol::Delivery& item : jobs->items)
-      if (const auto found = by_id.find(item.job); found != by_id.end())
-        item.payload = *found->second;
-  }
-}
 
 }  // namespace
 
@@ -76,7 +61,7 @@ void Front::front_take_done(Now now) {
               batch.number);
     in_flight_bytes_ -= batch.bytes;
     if (!batch.payload_ids.empty())
-      fill_payloads(batch.replies, batch.payload_ids, std::move(done.payloads));
+      fill_payloads(batch.replies, batch.payload_ids, done.payloads);
     const bool has_replies = !batch.replies.empty();
     if (has_replies) instrument::crash_point("broker.before_reply");
     front_send(std::move(batch.replies), now);

@@ -3,6 +3,12 @@
 namespace millrace::simulation {
 namespace {
 
+constexpr Duration kSlewMax{100};  ///< a step of the wall clock that brokers do not follow
+
+Duration wall_offset(Now now) {
+  return now.utc.time_since_epoch() - now.mono.time_since_epoch();
+}
+
 std::int64_t ms(Time time) { return time.time_since_epoch().count(); }
 
 bool was_replaced(const broker::JobStatus& status) {
@@ -20,6 +26,17 @@ bool holds_key(const Decisions::Fate& fate) {
 
 // ---- when it is decided ------------------------------------------------------------------------
 
+void Decisions::begin_life(Now now) {
+  offset_ = last_offset_ = wall_offset(now);
+  slack_ = {};
+}
+
+void Decisions::looks_at_clocks(Now now) {
+  const Duration offset = wall_offset(now);
+  const Duration step = std::chrono::abs(offset - std::exchange(last_offset_, offset));
+  if (step < kSlewMax) slack_ += step;
+}
+
 void Decisions::decided(const broker::WriteBatch& writes, Now now) {
   for (const broker::LaneRow& lane : writes.lanes) queues_[lane.id] = lane.queue;
   for (const broker::JobInsert& job : writes.inserts) {
@@ -27,6 +44,7 @@ void Decisions::decided(const broker::WriteBatch& writes, Now now) {
                         .queue = queues_.at(job.spec.lane),
                         .decided_at = now.mono,
                         .steady_at = steady(now),
+                        .slack = slack_,
                         .ended_at = {}};
     decide(job.id, job.spec, job.status, LeaseId{}, now);
   }

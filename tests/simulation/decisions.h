@@ -24,6 +24,7 @@ class Decisions {
     std::string queue;
     Instant decided_at{};  ///< the insertion; not known of jobs found after a restart
     Time steady_at{};      ///< the same by the broker's steady clock
+    Duration slack{};      ///< by which that clock may have been another one
     JobState state = JobState::ready;
     LeaseId lease;
     int deliveries = 0;
@@ -31,9 +32,9 @@ class Decisions {
   };
 
   /// A broker starts: its steady clock begins as the wall clock is.
-  void begin_life(Now now) { offset_ = now.utc.time_since_epoch() - now.mono.time_since_epoch(); }
-  /// The wall clock made a step so small that brokers follow it.
-  void slew(Duration by) { slack_ += std::chrono::abs(by); }
+  void begin_life(Now now);
+  /// The broker looks at the clocks: it follows the wall clock if that made a small step.
+  void looks_at_clocks(Now now);
   /// A transaction is complete; it may never reach the disk.
   void decided(const broker::WriteBatch& writes, Now now);
   void committed(const broker::WriteBatch& writes, Now now);
@@ -62,6 +63,7 @@ class Decisions {
   void check_holders();
 
   Duration offset_{};
+  Duration last_offset_{};  ///< of the wall clock, when the broker looked at it
   Duration slack_{};
   std::map<LaneId, std::string> queues_;
   std::map<JobId, Fate> decided_;  ///< insertions that may not be committed yet

@@ -98,6 +98,9 @@ void History::check_existing(const RequestSeen& request, const protocol::NewJob&
       fate != nullptr && fate->queue == request.queue && fate->spec.unique_key == spec.unique_key,
       "job {} is named as the one with key `{}`, which it has not", job.value, spec.unique_key);
   if (fate->spec.unique_scope == UniqueScope::ttl) return;
+  // One that was redriven may have been open between two commits.
+  const auto seen = jobs.find(job);
+  if (seen != jobs.end() && seen->second.redrives_sent != 0) return;
   require(!fate->ended_at || *fate->ended_at >= request.sent_at,
           "job {} is named as the one with key `{}`, but it had ended before", job.value,
           spec.unique_key);

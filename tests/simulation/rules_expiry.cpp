@@ -12,9 +12,9 @@ void check_expires_at(const Evidence& evidence, JobId id, const JobSeen& job, Ti
   }
   const Decisions::Fate* fate = evidence.history.decisions.find(id);
   if (fate == nullptr || fate->decided_at == Instant{}) return;
+  const Time latest = fate->steady_at + job.spec.expires_in + fate->slack;
   const Duration sent_before = fate->decided_at - job.sent_at;
-  require(stored <= fate->steady_at + job.spec.expires_in &&
-              stored >= fate->steady_at - sent_before + job.spec.expires_in,
+  require(stored <= latest && stored >= latest - sent_before - 2 * fate->slack,
           "job {} was enqueued to wait for {} ms and has another time", id.value,
           job.spec.expires_in.count());
 }

@@ -1,7 +1,6 @@
 #include "tests/simulation/sim_broker.h"
 
 #include <algorithm>
-#include <map>
 
 #include "broker/admin/inspect.h"
 #include "tests/simulation/history.h"
@@ -17,19 +16,6 @@ constexpr Duration kBusyFor{100};
 /// What a message is taken for when it was never encoded.
 constexpr std::size_t kMessageBytes = 100;
 constexpr std::uint64_t kCrashPointsMax = 4000;
-
-void fill_payloads(std::vector<Reply>& replies, const std::vector<JobId>& ids,
-                   std::vector<Payload> payloads) {
-  std::map<JobId, Payload*> by_id;
-  for (std::size_t i = 0; i < ids.size(); ++i) by_id.emplace(ids[i], &payloads[i]);
-  for (Reply& reply : replies) {
-    auto* jobs = std::get_if<protocol::Jobs>(&reply.message);
-    if (jobs == nullptr) continue;
-    for (protocol::Delivery& item : jobs->items)
-      if (const auto found = by_id.find(item.job); found != by_id.end())
-        item.payload = *found->second;
-  }
-}
 
 }  // namespace
 
@@ -177,6 +163,7 @@ void SimBroker::turn() {
   if (std::exchange(space_told_, space_) != space_)
     engine_->step(broker::SpaceChanged{space_}, now);
   receive_all();
+  world_.history().decisions.looks_at_clocks(now);
   engine_->tick(now, inbox_empty_);
   send(engine_->take_replies_now());
   if (in_flight_.size() < kInFlightMax) take_effects();
@@ -201,7 +188,7 @@ void SimBroker::take_done() {
     in_flight_bytes_ -= batch.bytes;
     crash_point();  // on disk, but nobody was told
     if (!batch.payload_ids.empty())
-      fill_payloads(batch.replies, batch.payload_ids, std::move(done.payloads));
+      fill_payloads(batch.replies, batch.payload_ids, done.payloads);
     send(std::move(batch.replies));
     for (broker::Read& read : batch.reads) submit(std::move(read));
     for (broker::Loaded& loaded : done.loaded) {

@@ -14,6 +14,7 @@ constexpr Duration kNoticeMax{10'000};
 constexpr double kLossShare = 0.02;
 constexpr double kDelayShare = 0.02;
 constexpr std::size_t kWaitingMax = 1000;
+constexpr std::size_t kHwmHealed = 100;
 
 /// Messages without which their sender would wait for ever. Within one connection TCP loses
 /// nothing, so no peer has to expect that these get lost alone.
@@ -174,12 +175,19 @@ std::shared_ptr<Link> Network::add(std::uint64_t peer, Link::Receive receive) {
   return link;
 }
 
+/// A peer that has more requests open than one connection may hold answers to would begin again and
+/// again; in the end everything has to fit.
+std::size_t Network::hwm() const {
+  const std::size_t drawn = world_.config().hwm;
+  return world_.healing() ? std::max(drawn, kHwmHealed) : drawn;
+}
+
 bool Network::deliver(broker::ConnectionId to, protocol::Envelope envelope) {
   const auto found = connections_.find(to);
   if (found == connections_.end()) return false;
   if (found->second == nullptr) return true;  // sent to a dead peer
   Link& link = *found->second;
-  if (link.down_.size() >= world_.config().hwm) return false;
+  if (link.down_.size() >= hwm()) return false;
   const Stamp stamp{world_.now().mono, ++last_stamp_};
   if (world_.faulty(Fault::loss) && may_vanish(envelope.message) &&
       world_.random().chance(kLossShare)) {

@@ -90,6 +90,7 @@ class Network {
   friend class Link;
 
   Link* pick_connected();
+  [[nodiscard]] std::size_t hwm() const;
 
   World& world_;
   std::vector<std::shared_ptr<Link>> links_;

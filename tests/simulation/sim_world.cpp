@@ -55,7 +55,6 @@ void World::set_wall_clock(Duration by) {
   utc_min_ = std::min(utc_min_, now_.utc);
   utc_max_ = std::max(utc_max_, now_.utc);
   clock_sets_.push_back(now_.mono);
-  if (std::chrono::abs(by) < Duration{100}) history_->decisions.slew(by);
 }
 
 bool World::clock_was_set(Instant from, Instant to) const {

@@ -14,18 +14,6 @@ const Now kBeginning{Instant{Duration{1'000'000}}, Time{Duration{1'700'000'000'0
 
 SessionId session_id(std::uint64_t number) { return fmt::format("session-{:08}", number); }
 
-void fill_payloads(std::vector<Reply>& replies, const std::vector<JobId>& ids,
-                   const std::vector<Payload>& payloads) {
-  for (Reply& reply : replies) {
-    auto* jobs = std::get_if<protocol::Jobs>(&reply.message);
-    if (jobs == nullptr) continue;
-    for (protocol::Delivery& item : jobs->items) {
-      const auto at = std::find(ids.begin(), ids.end(), item.job);
-      if (at != ids.end()) item.payload = payloads.at(static_cast<std::size_t>(at - ids.begin()));
-    }
-  }
-}
-
 }  // namespace
 
 EngineHarness::EngineHarness(EngineOptions options)

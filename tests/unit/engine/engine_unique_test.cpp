@@ -327,6 +327,36 @@ TEST(EngineUnique, KeysOfOtherQueuesAreOthers) {
   EXPECT_EQ(producer.enqueue(all({keyed("a")}), {.queue = "other"}).count, 1U);
 }
 
+TEST(EngineUnique, ABatchThatIsNotThereIsRefusedAtOnce) {
+  EngineHarness broker;
+  TestPeer& producer = broker.producer();
+
+  EXPECT_EQ(producer.enqueue_refusal(all({keyed("a")}), {.batch = BatchId{77}}), "bad_request");
+
+  const std::uint64_t loads = broker.loads();
+  broker.advance(Duration{100});
+  EXPECT_EQ(broker.loads(), loads) << "it is still looked for";
+}
+
+TEST(EngineUnique, ASenderThatIsUnboundMeanwhileKeepsItsBatchOpen) {
+  EngineHarness broker;
+  TestPeer& producer = broker.producer();
+  broker.hold_commits(true);
+  const protocol::Message request = producer.enqueue_message(all({keyed("a")}), {.seal = false});
+  producer.send(request);
+  producer.deaf = true;
+  producer.beat();  // is answered, which cannot be delivered
+  broker.turn();
+
+  broker.hold_commits(false);
+  broker.run();
+  producer.deaf = false;
+  producer.hello();
+
+  const auto answer = producer.ask<Enqueued>(request);
+  EXPECT_EQ(broker.disk().batches.at(answer.batch).owner, producer.session());
+}
+
 TEST(EngineUnique, WhatCannotBeIsRefused) {
   EngineHarness broker;
   TestPeer& producer = broker.producer();
