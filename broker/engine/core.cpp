@@ -29,6 +29,12 @@ std::uint64_t& final_count(BatchRow& row, JobState state) {
   }
 }
 
+/// Jobs with their batches, which must not be forgotten or deleted meanwhile.
+bool brings_jobs(const Load& load) {
+  return std::holds_alternative<LoadJobs>(load) || std::holds_alternative<LoadUnique>(load) ||
+         std::holds_alternative<LoadExpired>(load);
+}
+
 }  // namespace
 
 Job* Core::find_job(JobId id) {
@@ -215,8 +221,7 @@ void Core::refuse(const Received& command, ErrorCode code, std::string message, 
 }
 
 void Core::load(Load load) {
-  if (std::holds_alternative<LoadJobs>(load) || std::holds_alternative<LoadUnique>(load))
-    ++job_loads_under_way;
+  if (brings_jobs(load)) ++job_loads_under_way;
   effects.loads.push_back(std::move(load));
   loads_under_way.push_back(batch_number);
 }

@@ -106,7 +106,10 @@ struct OnLoaded {
     --core.job_loads_under_way;
     on_loaded_unique(core, std::move(l), batch, now);
   }
-  void operator()(LoadedExpired& l) { on_loaded_expired(core, std::move(l), batch, now); }
+  void operator()(LoadedExpired& l) {
+    --core.job_loads_under_way;
+    on_loaded_expired(core, std::move(l), batch, now);
+  }
   void operator()(Pruned& p) { on_pruned(core, p, now); }
 };
 

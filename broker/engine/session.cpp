@@ -188,6 +188,15 @@ void give_back_unnamed(Core& core, Session& session, const std::set<LeaseId>& na
   for (JobId id : unnamed) give_back(core, id, *core.find_job(id), now);
 }
 
+/// A pool that holds nothing tells credit beyond what it was sent, unless the last delivery never
+/// reached it and was taken back since, by a CANCEL.
+bool starves(const Session& session) {
+  return std::any_of(session.pools.begin(), session.pools.end(), [](const auto& entry) {
+    const Pool& pool = entry.second;
+    return pool.leased == 0 && pool.delivered != 0 && pool.delivered >= pool.upto;
+  });
+}
+
 }  // namespace
 
 void on_hello(Core& core, Received& command, const protocol::Hello& hello, Now now) {
@@ -252,7 +261,8 @@ void on_heartbeat(Core& core, Session& session, Received& command,
   add_credit(core, session, heartbeat.credit);
   const bool same =
       heartbeat.held == session.leases.size() && heartbeat.held_hash == session.leases_hash;
-  if (same && !session.resuming) {
+  const bool starving = same && starves(session);
+  if (same && !starving && !session.resuming) {
     session.mismatches = 0;
     return;
   }
@@ -267,6 +277,7 @@ void on_heartbeat(Core& core, Session& session, Received& command,
   // started can be one that got lost.
   const Instant old = now.mono - kBeatsBeforeDoubt * kHeartbeat;
   const bool doubtful =
+      starving ||
       std::any_of(session.leases.begin(), session.leases.end(), [&](const auto& lease) {
         const Job& job = *core.find_job(lease.second);
         return !job.started && job.leased_at < old;

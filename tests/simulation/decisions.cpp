@@ -72,7 +72,7 @@ void Decisions::decide(JobId id, const broker::JobSpec& spec, const broker::JobS
 
 /// Whoever takes a key of scope ttl before its time must have replaced its holder.
 void Decisions::check_ttl(const broker::WriteBatch& writes, Now now) {
-  std::set<JobId> replaced;
+  std::set<JobId> replaced = redriven_;
   for (const broker::JobInsert& job : writes.inserts)
     if (was_replaced(job.status)) replaced.insert(job.id);
   for (const broker::JobUpdate& job : writes.updates)

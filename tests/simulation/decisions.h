@@ -35,6 +35,8 @@ class Decisions {
   void begin_life(Now now);
   /// The broker looks at the clocks: it follows the wall clock if that made a small step.
   void looks_at_clocks(Now now);
+  /// Somebody asks for this job to be redriven: it may be replaced and redriven in one transaction.
+  void redrive_sent(JobId id) { redriven_.insert(id); }
   /// A transaction is complete; it may never reach the disk.
   void decided(const broker::WriteBatch& writes, Now now);
   void committed(const broker::WriteBatch& writes, Now now);
@@ -71,6 +73,7 @@ class Decisions {
   std::map<Name, std::set<JobId>> holders_;
   std::set<Name> touched_;
   std::map<Name, broker::UniqueRow> ttl_;
+  std::set<JobId> redriven_;
   std::map<std::string, Instant> not_replayable_;
 };
 

@@ -191,8 +191,9 @@ void History::settled(std::uint64_t life, Verb verb, const std::vector<protocol:
   require(settled.statuses.size() == items.size(), "SETTLED of {} items for {}",
           settled.statuses.size(), items.size());
   for (std::size_t i = 0; i < items.size(); ++i) {
-    if (settled.statuses[i] != ItemStatus::ok) continue;
     const auto found = leases.find(items[i].lease);
+    if (found != leases.end() && found->second.life == life) found->second.answered = true;
+    if (settled.statuses[i] != ItemStatus::ok) continue;
     require(found != leases.end() && found->second.life == life,
             "the outcome of lease {} was taken from a worker that never held it",
             items[i].lease.value);

@@ -20,6 +20,10 @@ namespace millrace::simulation {
 
 using worker::Verb;
 
+/// Processes of one peer are numbered from its own number times this on.
+constexpr std::uint64_t kLivesMax = 1000;
+constexpr std::uint64_t peer_of(std::uint64_t life) { return life / kLivesMax; }
+
 /// One ENQUEUE or REPLAY as its sender knows it.
 struct RequestSeen {
   std::string queue;
@@ -60,6 +64,7 @@ struct LeaseSeen {
   std::optional<Instant> timed_out_at;
   std::vector<std::pair<Verb, protocol::Outcome>> outcomes;  ///< sent by its holder
   Instant first_outcome_at{};
+  bool answered = false;        ///< its holder was told what became of an outcome
   std::optional<Verb> settled;  ///< the outcome that was answered `ok`
   Stamp settled_stamp;
 };
@@ -83,7 +88,10 @@ class History {
   void answered(RequestId id, const protocol::Enqueued& answer);
   void cancel_sent(JobId job) { ++jobs.at(job).cancels_sent; }
   void cancelled(const protocol::Outcomes& outcomes, Stamp stamp);
-  void redrive_sent(JobId job) { ++jobs.at(job).redrives_sent; }
+  void redrive_sent(JobId job) {
+    ++jobs.at(job).redrives_sent;
+    decisions.redrive_sent(job);
+  }
   void redriven(const protocol::Outcomes& outcomes);
   void close_sent(const std::string& queue) { ++closes_[queue]; }
   /// A producer that closed with `wait`.

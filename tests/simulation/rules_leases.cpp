@@ -5,14 +5,29 @@
 namespace millrace::simulation {
 namespace {
 
-/// Nothing but restarts of the broker can have disturbed these workers.
-bool is_calm(const SimConfig& config) {
-  for (const Fault fault :
-       {Fault::loss, Fault::delay, Fault::reconnect, Fault::cut, Fault::freeze, Fault::worker_crash,
-        Fault::zombie, Fault::stall, Fault::poison, Fault::hang, Fault::admin})
-    if (config.faults.has(fault)) return false;
+bool has_any(const SimConfig& config, std::initializer_list<Fault> faults) {
+  return std::any_of(faults.begin(), faults.end(),
+                     [&](Fault fault) { return config.faults.has(fault); });
+}
+
+/// What is sent arrives, and in time.
+bool is_reliable(const SimConfig& config) {
   // Where messages are refused because a peer reads slowly, its session ends for no other reason.
-  return config.hwm >= 1000;
+  return config.hwm >= 1000 &&
+         !has_any(config, {Fault::loss, Fault::delay, Fault::stall, Fault::zombie});
+}
+
+/// Nothing but restarts of the broker can have disturbed the workers.
+bool is_calm(const SimConfig& config) {
+  return is_reliable(config) &&
+         !has_any(config, {Fault::reconnect, Fault::cut, Fault::freeze, Fault::worker_crash,
+                           Fault::poison, Fault::hang, Fault::admin});
+}
+
+/// The holder of this lease was there all the time, and ran its job to the end.
+bool was_held(const History& history, const LeaseSeen& lease) {
+  return lease.answered && lease.outcomes.front().first == Verb::ack &&
+         lease.timeout == Duration{0} && !history.disturbed(peer_of(lease.life));
 }
 
 }  // namespace
@@ -38,15 +53,17 @@ void rule_fencing(const Evidence& evidence) {
 }
 
 void rule_dull_restarts(const Evidence& evidence) {
-  if (!is_calm(evidence.config())) return;
+  const SimConfig& config = evidence.config();
+  if (!is_reliable(config)) return;
   for (const auto& [id, job] : evidence.history.jobs) {
     for (const LeaseId lease_id : job.leases) {
-      const LeaseSeen& lease = evidence.history.leases.at(lease_id);
-      if (lease.outcomes.empty() || lease.timeout > Duration{0}) continue;
-      require(lease.outcomes.front().first != Verb::ack || lease_id == *job.leases.rbegin(),
+      if (job.cancels_sent != 0 || job.redrives_sent != 0) break;
+      require(!was_held(evidence.history, evidence.history.leases.at(lease_id)) ||
+                  lease_id == *job.leases.rbegin(),
               "job {} was given away while the holder of lease {} was there and running", id.value,
               lease_id.value);
     }
+    if (!is_calm(config)) continue;
     if (const auto* row = evidence.find(id))
       require(row->record.status.crashes == 0, "job {} was charged a crash, nothing crashed",
               id.value);

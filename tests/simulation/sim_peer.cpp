@@ -12,7 +12,6 @@ constexpr Duration kTickMax{250};
 constexpr Duration kHelloAgainAfter{1000};
 /// Where messages can vanish alone, what was not answered for so long is sent again.
 constexpr Duration kSendAgainAfter{1500};
-constexpr std::uint64_t kLivesMax = 1000;
 
 }  // namespace
 

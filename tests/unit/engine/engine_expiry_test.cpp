@@ -155,6 +155,24 @@ TEST(EngineExpiry, ItLetsTheQueueDrainAndTheBatchEnd) {
   EXPECT_TRUE(results.back().end);
 }
 
+TEST(EngineExpiry, ABatchThatEndsWhileItIsLookedForStaysEnded) {
+  EngineHarness broker;
+  TestPeer& producer = broker.producer();
+  const auto answer = producer.enqueue({job(), perishable(Duration{1000})});
+  producer.cancel({answer.first});
+  broker.hold_commits(true);
+  broker.advance(Duration{1001});  // asks the store for what expires
+  producer.send(protocol::Cancel{.jobs = {JobId{answer.first.value + 1}}});
+  broker.turn();
+
+  broker.hold_commits(false);
+  broker.run();
+
+  const auto results = producer.ask<protocol::Results>(protocol::Watch{answer.batch, {}});
+  EXPECT_EQ(results.open, 0U);
+  broker.audit();
+}
+
 TEST(EngineExpiry, ARedriveAfterItsTimeIsRefused) {
   EngineHarness broker;
   TestPeer& producer = broker.producer();

@@ -282,6 +282,24 @@ TEST(EngineHeartbeat, DeliveriesThatGotLostAreFoundAndGivenBack) {
   EXPECT_EQ(broker.status(all.first).crashes, 0);
 }
 
+TEST(EngineHeartbeat, ADeliveryThatGotLostAndWasCancelledCostsNoSlot) {
+  EngineHarness broker;
+  TestPeer& worker = broker.worker({.pools = {{"io", 1}}, .credit = 1});
+  TestPeer& producer = broker.producer();
+  worker.lossy = true;
+  const JobId lost = producer.enqueue_one(job());
+  worker.lossy = false;
+  producer.cancel({lost});
+  const JobId waiting = producer.enqueue_one(job());
+
+  broker.advance(Duration{5000});
+  ASSERT_GE(worker.take<protocol::ResumeWanted>().size(), 1U);
+  const auto resumed = worker.resume();
+  worker.credit(resumed.delivered.at("io") + 1);
+
+  EXPECT_EQ(worker.take_job().job, waiting);
+}
+
 TEST(EngineHeartbeat, WhileTheListsDifferNothingMoreIsDelivered) {
   EngineHarness broker;
   TestPeer& worker = broker.worker();
