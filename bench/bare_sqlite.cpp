@@ -26,9 +26,10 @@ constexpr const char* kInsert =
     "absolute, enqueued_at, lease, worker, deliveries, attempts, crashes, attempts_base, "
     "crashes_base, run_at, started_at, finished_at, finish_seq, payload_bytes, checksum, "
     "result_checksum, crashes_max, retry, expires_at, unique_key, unique_scope, unique_held, "
-    "error, "
+    "ready_in, due_at, gives_up_at, error, "
     "payload, result) VALUES (?1, 2, 1, 100, 1, 0, 3, 0, 0, 0, 1700000000000, 0, 0, 0, 0, 0, 0, 0, "
-    "1700000000000, 0, 0, NULL, 100, ?2, NULL, 3, NULL, 0, NULL, 1, 0, '', ?3, NULL)";
+    "1700000000000, 0, 0, NULL, 100, ?2, NULL, 3, NULL, 0, NULL, 1, 0, 1, NULL, NULL, '', ?3, "
+    "NULL)";
 
 }  // namespace
 

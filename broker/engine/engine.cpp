@@ -176,8 +176,9 @@ void write_job(Core& core, JobId id, Job& job) {
     }
     writes.inserts.push_back(std::move(insert));
   } else {
-    writes.updates.push_back(
-        {id, job.from_state, job.from_lease, job.status, std::exchange(job.result, std::nullopt)});
+    writes.updates.push_back({id, job.from_state, job.from_lease, job.status,
+                              std::exchange(job.result, std::nullopt),
+                              job.spec.expires_at == Time{} && job.spec.unique_key.empty()});
   }
   job.fresh = job.dirty = false;
   if (job.indexed) return;

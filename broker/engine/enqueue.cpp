@@ -110,7 +110,8 @@ void carry_out(Core& core, const Received& command, Enqueue& enqueue, UniquePlan
                                           : BatchId{};
   // A job enqueued alone is its own batch and needs no row.
   if (batch_wanted && (enqueue.batch || !enqueue.seal || plan.count != 1)) {
-    Batch& batch = batch_for_new_jobs(core, enqueue.batch, first, command.session, enqueue.seal, now);
+    Batch& batch =
+        batch_for_new_jobs(core, enqueue.batch, first, command.session, enqueue.seal, now);
     batch.row.total += plan.count;
     batch_changed(core, batch);
   }

@@ -128,8 +128,7 @@ std::optional<Error> check_batch(const Core& core, BatchId id) {
   if (!id) return std::nullopt;
   const auto batch = core.batches.find(id);
   if (batch != core.batches.end() && !batch->second.row.sealed) return std::nullopt;
-  return Error{
-      ErrorCode::bad_request, fmt::format("batch {} is sealed or unknown", id.value), {}};
+  return Error{ErrorCode::bad_request, fmt::format("batch {} is sealed or unknown", id.value), {}};
 }
 
 std::optional<Error> check_room(Core& core, const Enqueue& enqueue) {

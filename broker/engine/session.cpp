@@ -277,8 +277,7 @@ void on_heartbeat(Core& core, Session& session, Received& command,
   // started can be one that got lost.
   const Instant old = now.mono - kBeatsBeforeDoubt * kHeartbeat;
   const bool doubtful =
-      starving ||
-      std::any_of(session.leases.begin(), session.leases.end(), [&](const auto& lease) {
+      starving || std::any_of(session.leases.begin(), session.leases.end(), [&](const auto& lease) {
         const Job& job = *core.find_job(lease.second);
         return !job.started && job.leased_at < old;
       });

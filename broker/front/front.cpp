@@ -60,8 +60,7 @@ void Front::front_take_done(Now now) {
     MR_ASSERT(batch.number == done.number, "batch {} finished before {}", done.number,
               batch.number);
     in_flight_bytes_ -= batch.bytes;
-    if (!batch.payload_ids.empty())
-      fill_payloads(batch.replies, batch.payload_ids, done.payloads);
+    if (!batch.payload_ids.empty()) fill_payloads(batch.replies, batch.payload_ids, done.payloads);
     const bool has_replies = !batch.replies.empty();
     if (has_replies) instrument::crash_point("broker.before_reply");
     front_send(std::move(batch.replies), now);

@@ -77,7 +77,8 @@ Restored begin_new_life(const std::string& path) {
       "WHERE lane.id = running.id");
   restored.leases_ended = static_cast<std::uint64_t>(
       sqlite::Statement(connection,
-                        "UPDATE job SET state = 2, started_at = 0, run_at = ? WHERE state = 3")
+                        "UPDATE job SET state = 2, started_at = 0, run_at = ?, ready_in = lane, "
+                        "gives_up_at = nullif(expires_at, 0) WHERE state = 3")
           .execute(read_clocks().utc));
   sqlite::Statement(connection,
                     "UPDATE meta SET epoch = ?1, last_job = last_job + ?2, "

@@ -72,6 +72,7 @@ class FileWalk {
 
   void run() {
     read_names();
+    read_waiting();
     read_jobs();
     read_outputs();
     check_.finish();
@@ -117,6 +118,18 @@ class FileWalk {
     });
     read("SELECT queue, key, job, until FROM unique_key",
          [&](const sqlite::Rows& row) { check_.add(read_unique(row)); });
+  }
+
+  /// The columns that the indexes of waiting jobs stand on.
+  void read_waiting() {
+    read(
+        "SELECT id FROM job WHERE ready_in IS NOT iif(state = 2, lane, NULL) "
+        "OR due_at IS NOT iif(state = 1, run_at, NULL) "
+        "OR gives_up_at IS NOT iif(state IN (1, 2), nullif(expires_at, 0), NULL)",
+        [&](const sqlite::Rows& row) {
+          sink_({"waiting",
+                 fmt::format("job {} is not where its state says that it waits", row.natural(0))});
+        });
   }
 
   void read_jobs() {

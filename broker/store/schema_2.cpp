@@ -129,7 +129,8 @@ ALTER TABLE request ADD COLUMN ids BLOB;
 ALTER TABLE meta ADD COLUMN last_output INTEGER NOT NULL DEFAULT 0;
 )sql";
 
-constexpr const char* kViews = R"sql(
+// Made again with every new table of jobs.
+constexpr const char* kJobViews = R"sql(
 CREATE VIEW jobs AS
 SELECT job.id AS id, lane.queue AS queue, lane.kind AS kind,
        CASE job.state WHEN 0 THEN 'blocked' WHEN 1 THEN 'scheduled' WHEN 2 THEN 'ready'
@@ -152,7 +153,9 @@ FROM (SELECT job, attempt, worker, started_at, finished_at, outcome, error FROM 
       SELECT id, attempts + crashes, worker, started_at, finished_at, 'ack', ''
       FROM job WHERE state = 4) AS run
 LEFT JOIN worker ON worker.id = run.worker;
+)sql";
 
+constexpr const char* kViews = R"sql(
 CREATE VIEW outputs AS
 SELECT job, attempt, CASE type WHEN 0 THEN 'log' WHEN 1 THEN 'progress' WHEN 2 THEN 'chunk' END
        AS type, {output_at} AS at, data
@@ -167,15 +170,20 @@ FROM kind;
 
 }  // namespace
 
+void create_job_views(const sqlite::Connection& connection) {
+  connection.execute(fmt::format(kJobViews, fmt::arg("enqueued_at", iso("job.enqueued_at")),
+                                 fmt::arg("run_at", iso("job.run_at")),
+                                 fmt::arg("started_at", iso("job.started_at")),
+                                 fmt::arg("finished_at", iso("job.finished_at")),
+                                 fmt::arg("run_started_at", iso("run.started_at")),
+                                 fmt::arg("run_finished_at", iso("run.finished_at"))));
+}
+
 void create_2(const sqlite::Connection& connection) {
   connection.execute(kJobs);
   connection.execute(kTables);
-  connection.execute(fmt::format(
-      kViews, fmt::arg("enqueued_at", iso("job.enqueued_at")),
-      fmt::arg("run_at", iso("job.run_at")), fmt::arg("started_at", iso("job.started_at")),
-      fmt::arg("finished_at", iso("job.finished_at")),
-      fmt::arg("run_started_at", iso("run.started_at")),
-      fmt::arg("run_finished_at", iso("run.finished_at")), fmt::arg("output_at", iso("at"))));
+  create_job_views(connection);
+  connection.execute(fmt::format(kViews, fmt::arg("output_at", iso("at"))));
 }
 
 }  // namespace millrace::broker

@@ -10,6 +10,11 @@ namespace millrace::broker {
 
 /// Version 2: unique keys, expiry, kinds, outputs, and what retention by number and size needs.
 void create_2(const sqlite::Connection& connection);
+/// Version 3: the indexes of waiting jobs stand on columns of their own.
+void create_3(const sqlite::Connection& connection);
+
+/// The views `jobs` and `attempts`, as they are since version 2.
+void create_job_views(const sqlite::Connection& connection);
 
 /// SQL that shows a column of times as ISO 8601, UTC, with milliseconds; NULL for 0.
 [[nodiscard]] std::string iso(const char* column);

@@ -25,6 +25,13 @@ ErrorCode code_of(int result) {
   }
 }
 
+/// Without the counters of memory in use, which nobody reads, an allocation takes no lock. Too late
+/// when SQLite has begun; then it stays as it is.
+void set_up_library() {
+  static const int done = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+  (void)done;
+}
+
 }  // namespace
 
 bool SqliteError::is_busy() const { return (result_ & 0xff) == SQLITE_BUSY; }
@@ -34,6 +41,7 @@ bool SqliteError::is_interrupt() const { return (result_ & 0xff) == SQLITE_INTER
 // ---- Connection --------------------------------------------------------------------------------
 
 Connection::Connection(const std::string& path, Access access, const std::string& vfs) {
+  set_up_library();
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_NOFOLLOW;
   flags |= access == Access::read || access == Access::copy ? SQLITE_OPEN_READONLY
                                                             : SQLITE_OPEN_READWRITE;

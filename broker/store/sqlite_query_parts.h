@@ -42,12 +42,12 @@ struct SqliteQuery::Statements {
       connection,
       "SELECT id FROM job INDEXED BY job_ended WHERE batch = ?3 AND finish_seq IS NOT NULL "
       "AND id > ?1 AND id <= ?2"};
-  sqlite::Statement ready_ids{
-      connection,
-      "SELECT id FROM job INDEXED BY job_ready WHERE state = 2 AND id > ?1 AND id <= ?2"};
-  sqlite::Statement scheduled_ids{
-      connection,
-      "SELECT id FROM job INDEXED BY job_scheduled WHERE state = 1 AND id > ?1 AND id <= ?2"};
+  sqlite::Statement ready_ids{connection,
+                              "SELECT id FROM job INDEXED BY job_ready WHERE ready_in IS NOT NULL "
+                              "AND id > ?1 AND id <= ?2"};
+  sqlite::Statement scheduled_ids{connection,
+                                  "SELECT id FROM job INDEXED BY job_scheduled WHERE due_at IS NOT "
+                                  "NULL AND id > ?1 AND id <= ?2"};
   sqlite::Statement leased_ids{
       connection,
       "SELECT id FROM job INDEXED BY job_leased WHERE state = 3 AND id > ?1 AND id <= ?2"};

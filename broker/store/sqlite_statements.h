@@ -64,21 +64,31 @@ struct SqliteStore::Statements {
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"};
   sqlite::Statement insert_job{connection,
                                "INSERT INTO job (" MR_JOB_FIXED_COLUMNS
-                               ", payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                               "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-                               "?, ?)"};
+                               ", payload, ready_in, due_at, gives_up_at) "
+                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+                               "?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, "
+                               "?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"};
+  // What most jobs go through: they are leased once and done at the first try. The columns that
+  // change are few, and SQLite only looks at the indexes that stand on them.
+  sqlite::Statement first_lease{
+      connection,
+      "UPDATE job SET state = 3, lease = ?2, worker = ?3, deliveries = 1, "
+      "ready_in = NULL WHERE id = ?1 AND state = 2 AND lease = 0"};
+  sqlite::Statement first_done{
+      connection,
+      "UPDATE job SET state = 4, attempts = 1, started_at = ?3, finished_at = ?4, "
+      "finish_seq = ?5, result = ?6, result_checksum = ?7 "
+      "WHERE id = ?1 AND state = 3 AND lease = ?2"};
   sqlite::Statement update_job{
       connection,
       "UPDATE job SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
       "crashes = ?9, attempts_base = ?10, crashes_base = ?11, run_at = ?12, started_at = ?13, "
-      "finished_at = ?14, finish_seq = ?15, error = ?16, unique_held = ?17 "
+      "finished_at = ?14, finish_seq = ?15, error = ?16, unique_held = ?17, "
+      "ready_in = iif(?4 = 2, lane, NULL), due_at = iif(?4 = 1, ?12, NULL), "
+      "gives_up_at = iif(?4 IN (1, 2) AND expires_at > 0, expires_at, NULL) "
       "WHERE id = ?1 AND state = ?2 AND lease = ?3"};
-  sqlite::Statement finish_job{
-      connection,
-      "UPDATE job SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
-      "crashes = ?9, attempts_base = ?10, crashes_base = ?11, run_at = ?12, started_at = ?13, "
-      "finished_at = ?14, finish_seq = ?15, error = ?16, unique_held = ?17, result = ?18, "
-      "result_checksum = ?19 WHERE id = ?1 AND state = ?2 AND lease = ?3"};
+  sqlite::Statement put_result{connection,
+                               "UPDATE job SET result = ?2, result_checksum = ?3 WHERE id = ?1"};
   sqlite::Statement insert_attempt{
       connection,
       "INSERT INTO attempt (job, attempt, worker, started_at, finished_at, outcome, error) "
@@ -88,18 +98,17 @@ struct SqliteStore::Statements {
   // first column of such a pair when the second one is the rowid
   sqlite::Statement load_ready_same{
       connection, MR_JOB_SMALL
-      "INDEXED BY job_ready WHERE state = 2 AND lane = ? AND priority = ? AND id > ? "
+      "INDEXED BY job_ready WHERE ready_in = ? AND priority = ? AND id > ? "
       "ORDER BY id LIMIT ?"};
-  sqlite::Statement load_ready_above{
-      connection, MR_JOB_SMALL
-      "INDEXED BY job_ready WHERE state = 2 AND lane = ? AND priority > ? "
-      "ORDER BY priority, id LIMIT ?"};
+  sqlite::Statement load_ready_above{connection, MR_JOB_SMALL
+                                     "INDEXED BY job_ready WHERE ready_in = ? AND priority > ? "
+                                     "ORDER BY priority, id LIMIT ?"};
   sqlite::Statement load_scheduled_same{
-      connection, MR_JOB_SMALL
-      "INDEXED BY job_scheduled WHERE state = 1 AND run_at = ? AND id > ? ORDER BY id LIMIT ?"};
+      connection,
+      MR_JOB_SMALL "INDEXED BY job_scheduled WHERE due_at = ? AND id > ? ORDER BY id LIMIT ?"};
   sqlite::Statement load_scheduled_above{
-      connection, MR_JOB_SMALL
-      "INDEXED BY job_scheduled WHERE state = 1 AND run_at > ? ORDER BY run_at, id LIMIT ?"};
+      connection,
+      MR_JOB_SMALL "INDEXED BY job_scheduled WHERE due_at > ? ORDER BY due_at, id LIMIT ?"};
   sqlite::Statement load_leased{
       connection, MR_JOB_SMALL "INDEXED BY job_leased WHERE state = 3 ORDER BY lease"};
   sqlite::Statement load_job{connection, MR_JOB_SMALL "WHERE id = ?"};
@@ -121,8 +130,8 @@ struct SqliteStore::Statements {
       "SELECT queue, key, job, until FROM unique_key "
       "WHERE queue = (SELECT queue FROM lane WHERE id = ?) AND key = ?"};
   sqlite::Statement load_expiring{connection, MR_JOB_SMALL
-                                  "INDEXED BY job_expires WHERE expires_at > 0 AND state IN (1, 2) "
-                                  "ORDER BY expires_at, id LIMIT ?"};
+                                  "INDEXED BY job_expires WHERE gives_up_at IS NOT NULL "
+                                  "ORDER BY gives_up_at, id LIMIT ?"};
   sqlite::Statement last_output{connection,
                                 "SELECT lease, n FROM output INDEXED BY output_job WHERE job = ? "
                                 "ORDER BY seq DESC LIMIT 1"};

@@ -85,6 +85,10 @@ class SqliteStore final : public Store {
   void write_jobs(const WriteBatch& batch);
   void insert(const JobInsert& job);
   void update(const JobUpdate& job);
+  // Each returns how many rows were as they should be.
+  std::int64_t write_first_lease(const JobUpdate& job);
+  std::int64_t write_first_done(const JobUpdate& job);
+  std::int64_t write_status(const JobUpdate& job);
   void apply_deltas(const std::vector<LaneDelta>& deltas);
 
   Snapshot snapshot();

@@ -31,6 +31,30 @@ std::optional<sqlite::Blob> blob_or_null(const std::string& bytes) {
   return bytes.empty() ? std::nullopt : std::optional(sqlite::Blob{bytes});
 }
 
+/// Nothing has happened to it but this one delivery.
+bool is_first_delivery(const JobUpdate& job) {
+  const JobStatus& status = job.status;
+  return job.plain && status.deliveries == 1 && status.crashes == 0 && status.attempts_base == 0 &&
+         status.crashes_base == 0 && status.error.empty();
+}
+
+bool is_first_lease(const JobUpdate& job) {
+  return job.from_state == JobState::ready && job.status.state == JobState::leased &&
+         job.status.attempts == 0 && job.status.started_at == Time{} && !job.result &&
+         is_first_delivery(job);
+}
+
+bool is_first_done(const JobUpdate& job) {
+  return job.from_state == JobState::leased && job.status.state == JobState::done &&
+         job.status.attempts == 1 && job.status.lease == job.from_lease && job.result &&
+         !job.result->empty() && is_first_delivery(job);
+}
+
+template <class T>
+std::optional<T> only(bool wanted, T value) {
+  return wanted ? std::optional<T>(value) : std::nullopt;
+}
+
 }  // namespace
 
 void SqliteStore::apply(const WriteBatch& batch) {
@@ -115,6 +139,9 @@ void SqliteStore::write_jobs(const WriteBatch& batch) {
 void SqliteStore::insert(const JobInsert& job) {
   const JobSpec& spec = job.spec;
   const JobStatus& status = job.status;
+  const bool ready = status.state == JobState::ready;
+  const bool scheduled = status.state == JobState::scheduled;
+  const bool gives_up = (ready || scheduled) && spec.expires_at != Time{};
   statements_->insert_job.execute(
       job.id, status.state, spec.lane, spec.priority, spec.batch, spec.replay_of, spec.max_attempts,
       spec.timeout, spec.backoff, spec.absolute, spec.enqueued_at, status.lease, status.worker,
@@ -122,30 +149,44 @@ void SqliteStore::insert(const JobInsert& job) {
       status.run_at, status.started_at, status.finished_at, or_null(status.finish_seq),
       job.payload.size(), job_checksum(job.id, spec, job.payload), status.error, spec.crashes_max,
       or_null(spec.retry), spec.expires_at, or_null(spec.unique_key),
-      static_cast<int>(spec.unique_scope), status.unique_held, job.payload);
+      static_cast<int>(spec.unique_scope), status.unique_held, job.payload, only(ready, spec.lane),
+      only(scheduled, status.run_at), only(gives_up, spec.expires_at));
 }
 
 void SqliteStore::update(const JobUpdate& job) {
-  const auto write = [&](sqlite::Statement& statement, const auto&... more) {
-    const JobStatus& status = job.status;
-    return statement.execute(job.id, job.from_state, job.from_lease, status.state, status.lease,
-                             status.worker, status.deliveries, status.attempts, status.crashes,
-                             status.attempts_base, status.crashes_base, status.run_at,
-                             status.started_at, status.finished_at, or_null(status.finish_seq),
-                             status.error, status.unique_held, more...);
-  };
-  std::int64_t changed = 0;
-  if (!job.result)
-    changed = write(statements_->update_job);
-  else if (job.result->empty())
-    changed = write(statements_->finish_job, nullptr, nullptr);
-  else
-    changed = write(statements_->finish_job, *job.result, result_checksum(job.id, *job.result));
+  const std::int64_t changed = is_first_lease(job)  ? write_first_lease(job)
+                               : is_first_done(job) ? write_first_done(job)
+                                                    : write_status(job);
   if (changed == 1) return;
   throw StoreError(
       ErrorCode::internal,
       fmt::format("job {} is not `{}` under lease {}, so it cannot become `{}`", job.id.value,
                   to_string(job.from_state), job.from_lease.value, to_string(job.status.state)));
+}
+
+std::int64_t SqliteStore::write_first_lease(const JobUpdate& job) {
+  return statements_->first_lease.execute(job.id, job.status.lease, job.status.worker);
+}
+
+std::int64_t SqliteStore::write_first_done(const JobUpdate& job) {
+  const JobStatus& status = job.status;
+  return statements_->first_done.execute(job.id, status.lease, status.started_at,
+                                         status.finished_at, status.finish_seq, *job.result,
+                                         result_checksum(job.id, *job.result));
+}
+
+std::int64_t SqliteStore::write_status(const JobUpdate& job) {
+  const JobStatus& status = job.status;
+  const std::int64_t changed = statements_->update_job.execute(
+      job.id, job.from_state, job.from_lease, status.state, status.lease, status.worker,
+      status.deliveries, status.attempts, status.crashes, status.attempts_base, status.crashes_base,
+      status.run_at, status.started_at, status.finished_at, or_null(status.finish_seq),
+      status.error, status.unique_held);
+  if (job.result && job.result->empty())
+    statements_->put_result.execute(job.id, nullptr, nullptr);
+  else if (job.result)
+    statements_->put_result.execute(job.id, *job.result, result_checksum(job.id, *job.result));
+  return changed;
 }
 
 void SqliteStore::apply_deltas(const std::vector<LaneDelta>& deltas) {

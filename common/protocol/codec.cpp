@@ -5,6 +5,7 @@
 #include <concepts>
 #include <limits>
 #include <msgpack.hpp>
+#include <optional>
 #include <type_traits>
 
 namespace millrace::protocol {
@@ -198,10 +199,25 @@ struct Mismatch {
   std::string where;
 };
 
+/// Where in a message a map stands; written out only when something is wrong with it.
+struct Place {
+  const Place* outer = nullptr;
+  const char* key = "";  ///< empty: the body itself
+  std::optional<std::uint32_t> index;
+
+  [[nodiscard]] std::string text() const {
+    std::string path = outer == nullptr ? "" : outer->text();
+    if (*key == '\0') return path;
+    if (!path.empty()) path += ".";
+    path += key;
+    return index ? path + fmt::format("[{}]", *index) : path;
+  }
+};
+
 class Decoder {
  public:
-  explicit Decoder(const msgpack::object& map, std::string path) : path_(std::move(path)) {
-    if (map.type != msgpack::type::MAP) throw Mismatch{label() + "is no map"};
+  Decoder(const msgpack::object& map, const Place& place) : place_(place) {
+    if (map.type != msgpack::type::MAP) throw Mismatch{label() + " is no map"};
     map_ = map.via.map;
   }
 
@@ -230,9 +246,13 @@ class Decoder {
     return nullptr;
   }
 
-  [[nodiscard]] std::string label() const { return path_.empty() ? "body " : path_ + " "; }
+  [[nodiscard]] std::string label() const {
+    const std::string path = place_.text();
+    return path.empty() ? "body" : path;
+  }
   [[noreturn]] void wrong(std::string_view key, std::string_view what) const {
-    throw Mismatch{fmt::format("{}{}{} {}", path_, path_.empty() ? "" : ".", key, what)};
+    const std::string path = place_.text();
+    throw Mismatch{fmt::format("{}{}{} {}", path, path.empty() ? "" : ".", key, what)};
   }
 
   void read(const msgpack::object& from, std::string& to, const char* key) const {
@@ -306,7 +326,7 @@ class Decoder {
     for (std::uint32_t i = 0; i < from.via.array.size; ++i) {
       auto& item = to.emplace_back();
       if constexpr (Record<typename T::value_type>) {
-        nested(from.via.array.ptr[i], item, fmt::format("{}[{}]", key, i));
+        nested(from.via.array.ptr[i], item, {&place_, key, i});
       } else {
         read(from.via.array.ptr[i], item, key);
       }
@@ -324,15 +344,15 @@ class Decoder {
   }
   template <Record T>
   void read(const msgpack::object& from, T& to, const char* key) const {
-    nested(from, to, key);
+    nested(from, to, {&place_, key, {}});
   }
   template <Record T>
-  void nested(const msgpack::object& from, T& to, std::string where) const {
-    Decoder decoder(from, path_.empty() ? std::move(where) : path_ + "." + where);
+  void nested(const msgpack::object& from, T& to, const Place& place) const {
+    Decoder decoder(from, place);
     to.visit(decoder);
   }
 
-  std::string path_;
+  const Place& place_;
   msgpack::object_map map_{};
   std::uint32_t next_ = 0;
 };
@@ -350,7 +370,8 @@ bool decode_body(std::uint64_t type, const msgpack::object& body, Message& messa
     using T = std::variant_alternative_t<I, Message>;
     if (type != static_cast<std::uint64_t>(T::kType))
       return decode_body<I + 1>(type, body, message);
-    Decoder decoder(body, "");
+    const Place top;
+    Decoder decoder(body, top);
     message.emplace<T>().visit(decoder);
     return true;
   }

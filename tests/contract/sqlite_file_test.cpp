@@ -261,20 +261,18 @@ TEST_F(SqliteFile, EveryLoadUsesItsIndex) {
     return text;
   };
 
-  const std::string same = plan(
-      "SELECT * FROM job WHERE state = 2 AND lane = 1 AND priority = 100 AND id > 5 ORDER BY id");
-  const std::string above = plan(
-      "SELECT * FROM job WHERE state = 2 AND lane = 1 AND priority > 100 ORDER BY priority, id");
-  const std::string due =
-      plan("SELECT * FROM job WHERE state = 1 AND run_at = 9 AND id > 5 ORDER BY id");
-  const std::string later =
-      plan("SELECT * FROM job WHERE state = 1 AND run_at > 9 ORDER BY run_at, id");
+  const std::string same =
+      plan("SELECT * FROM job WHERE ready_in = 1 AND priority = 100 AND id > 5 ORDER BY id");
+  const std::string above =
+      plan("SELECT * FROM job WHERE ready_in = 1 AND priority > 100 ORDER BY priority, id");
+  const std::string due = plan("SELECT * FROM job WHERE due_at = 9 AND id > 5 ORDER BY id");
+  const std::string later = plan("SELECT * FROM job WHERE due_at > 9 ORDER BY due_at, id");
   const std::string live = plan("SELECT * FROM batch WHERE sealed = 0 OR open > 0 ORDER BY id");
 
-  EXPECT_THAT(same, HasSubstr("INDEX job_ready (lane=? AND priority=? AND rowid>?)"));
-  EXPECT_THAT(above, HasSubstr("INDEX job_ready (lane=? AND priority>?)"));
-  EXPECT_THAT(due, HasSubstr("INDEX job_scheduled (run_at=? AND rowid>?)"));
-  EXPECT_THAT(later, HasSubstr("INDEX job_scheduled (run_at>?)"));
+  EXPECT_THAT(same, HasSubstr("INDEX job_ready (ready_in=? AND priority=? AND rowid>?)"));
+  EXPECT_THAT(above, HasSubstr("INDEX job_ready (ready_in=? AND priority>?)"));
+  EXPECT_THAT(due, HasSubstr("INDEX job_scheduled (due_at=? AND rowid>?)"));
+  EXPECT_THAT(later, HasSubstr("INDEX job_scheduled (due_at>?)"));
   EXPECT_THAT(same + above + due + later, Not(HasSubstr("TEMP B-TREE")));
   EXPECT_THAT(live, HasSubstr("batch_live"));
 }

@@ -5,9 +5,7 @@ namespace {
 
 constexpr Duration kSlewMax{100};  ///< a step of the wall clock that brokers do not follow
 
-Duration wall_offset(Now now) {
-  return now.utc.time_since_epoch() - now.mono.time_since_epoch();
-}
+Duration wall_offset(Now now) { return now.utc.time_since_epoch() - now.mono.time_since_epoch(); }
 
 std::int64_t ms(Time time) { return time.time_since_epoch().count(); }
 

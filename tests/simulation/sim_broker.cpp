@@ -187,8 +187,7 @@ void SimBroker::take_done() {
     require(batch.number == done.number, "batch {} finished before {}", done.number, batch.number);
     in_flight_bytes_ -= batch.bytes;
     crash_point();  // on disk, but nobody was told
-    if (!batch.payload_ids.empty())
-      fill_payloads(batch.replies, batch.payload_ids, done.payloads);
+    if (!batch.payload_ids.empty()) fill_payloads(batch.replies, batch.payload_ids, done.payloads);
     send(std::move(batch.replies));
     for (broker::Read& read : batch.reads) submit(std::move(read));
     for (broker::Loaded& loaded : done.loaded) {

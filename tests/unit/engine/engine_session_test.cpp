@@ -92,8 +92,9 @@ TEST(EngineHello, WhatOnlyTheBrokerMaySendIsRefused) {
 // ---- offers
 // --------------------------------------------------------------------------------------
 
-std::string offer_refusal(TestPeer& peer, OfferOptions options) {
-  return peer.refusal(protocol::Offer{options.queues, options.kinds, options.pools, options.until});
+std::string offer_refusal(TestPeer& peer, const OfferOptions& options) {
+  return peer.refusal(
+      protocol::Offer{options.queues, options.kinds, options.pools, options.until, {}});
 }
 
 TEST(EngineOffer, AProducerMayNotOffer) {
