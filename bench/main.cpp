@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "bench/disk.h"
@@ -74,12 +75,21 @@ void run_rounds(const Options& options, Report& report) {
   }
 }
 
+/// Deletes the folder whatever happens; what a failure needs of it stands in its message.
+struct Cleanup {
+  std::string folder;
+  ~Cleanup() {
+    std::error_code ignored;
+    fs::remove_all(folder, ignored);
+  }
+};
+
 void run(Options& options) {
+  if (!options.rivals.empty()) Report().merge(options.rivals);  // better fails now than at the end
   const Disk disk = make_folder();
+  const Cleanup cleanup{disk.folder};
   options.settings.folder = disk.folder;
   options.settings.programs = fs::canonical("/proc/self/exe").parent_path().string();
-  if (options.quick) options.settings.scale *= 0.1;
-  if (options.quick) options.settings.rounds = 1;
   Report report;
   run_rounds(options, report);
   if (!options.rivals.empty()) report.merge(options.rivals);
@@ -89,7 +99,6 @@ void run(Options& options) {
   fmt::print("{}", report.table());
   if (!options.json.empty() && !(std::ofstream(options.json) << report.json()))
     throw std::runtime_error(options.json + " cannot be written");
-  fs::remove_all(disk.folder);
 }
 
 int run_program(int argc, char** argv) {
@@ -100,6 +109,10 @@ int run_program(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 64;
+  }
+  if (options.quick) {
+    options.settings.scale *= 0.1;
+    if (app.count("--rounds") == 0) options.settings.rounds = 1;
   }
   if (!options.worker.empty()) return run_own_worker(options.worker, options.latencies);
   end_processes_on_signals();
