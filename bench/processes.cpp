@@ -68,6 +68,7 @@ double seconds(const timeval& time) {
 Process::Process(const std::vector<std::string>& words, std::string log) : log_(std::move(log)) {
   std::vector<std::string> copies = words;
   std::vector<char*> arguments;
+  arguments.reserve(copies.size() + 1);
   for (std::string& word : copies) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   posix_spawn_file_actions_t actions;

@@ -83,7 +83,7 @@ std::string Report::json() const {
 std::string Report::table() const {
   std::string out;
   for (const std::string& workload : workloads()) out += block(workload);
-  for (const std::string& note : notes_) out += fmt::format("\nnot measured: {}\n", note);
+  for (const std::string& note : notes_) out += fmt::format("\nnote: {}\n", note);
   return out;
 }
 

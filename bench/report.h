@@ -21,7 +21,7 @@ class Report {
  public:
   void title(const std::string& workload, const std::string& text);
   void add(const Figure& figure, const std::string& limit = {});
-  /// What could not be measured, and why; said once.
+  /// What a reader must know: what could not be measured, or means something else. Said once.
   void note(const std::string& text);
   /// Takes in the figures of other queues from a file that json() or a script of the same shape
   /// wrote. Throws std::runtime_error when the file is not of that shape.

@@ -41,6 +41,7 @@ double enqueue_tenth(Stage& stage, std::size_t jobs) {
 
 void fill(Run& run, Stage& stage, const std::string& name, std::size_t tenth) {
   std::vector<double> rates;
+  rates.reserve(10);
   for (int part = 0; part < 10; ++part)
     rates.push_back(static_cast<double>(tenth) / enqueue_tenth(stage, tenth));
   run.add(name + ".enqueue.first", rates.front(), "jobs/s");

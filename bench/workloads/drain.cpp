@@ -85,7 +85,7 @@ void count_syscalls(Run& run) {
   const std::optional<double> of_worker = worker.stop();
   stage.wait_for_workers();
   if (!of_broker || !of_worker)
-    return run.note("system calls: neither perf nor strace may count them here");
+    return run.note("system calls were not counted: neither perf nor strace may do it here");
   run.add("broker.syscalls", *of_broker / jobs, "/job");
   run.add("worker.syscalls", *of_worker / jobs, "/job");
 }
