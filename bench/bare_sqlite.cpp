@@ -3,37 +3,40 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
-#include <chrono>
+#include <memory>
 #include <stdexcept>
 
+#include "bench/measure.h"
 #include "broker/store/sqlite_store.h"
 
 namespace millrace::bench {
 namespace {
 
-void check(int result, sqlite3* database) {
-  if (result != SQLITE_OK && result != SQLITE_DONE && result != SQLITE_ROW)
-    throw std::runtime_error(fmt::format("bare SQLite loop: {}", sqlite3_errmsg(database)));
-}
-
-void execute(sqlite3* database, const char* sql) {
-  check(sqlite3_exec(database, sql, nullptr, nullptr, nullptr), database);
-}
-
-/// What the broker writes for a plain queued job of 100 bytes.
+/// What the broker writes for a plain queued job.
 constexpr const char* kInsert =
     "INSERT INTO job (id, state, lane, priority, batch, replay_of, max_attempts, timeout, backoff, "
     "absolute, enqueued_at, lease, worker, deliveries, attempts, crashes, attempts_base, "
     "crashes_base, run_at, started_at, finished_at, finish_seq, payload_bytes, checksum, "
     "result_checksum, crashes_max, retry, expires_at, unique_key, unique_scope, unique_held, "
-    "ready_in, due_at, gives_up_at, error, "
-    "payload, result) VALUES (?1, 2, 1, 100, 1, 0, 3, 0, 0, 0, 1700000000000, 0, 0, 0, 0, 0, 0, 0, "
-    "1700000000000, 0, 0, NULL, 100, ?2, NULL, 3, NULL, 0, NULL, 1, 0, 1, NULL, NULL, '', ?3, "
-    "NULL)";
+    "ready_in, due_at, gives_up_at, error, payload, result) VALUES (?1, 2, 1, 100, 1, 0, 3, 0, 0, "
+    "0, 1700000000000, 0, 0, 0, 0, 0, 0, 0, 1700000000000, 0, 0, NULL, length(?3), ?2, NULL, 3, "
+    "NULL, 0, NULL, 1, 0, 1, NULL, NULL, '', ?3, NULL)";
+
+/// What it writes when that job has ended well.
+constexpr const char* kUpdate =
+    "UPDATE job SET state = 4, worker = 1, deliveries = 1, attempts = 1, started_at = "
+    "1700000000000, finished_at = 1700000000000, finish_seq = ?1, ready_in = NULL, result_checksum "
+    "= ?2, result = "
+    "?3 WHERE id = ?1 AND state = 2 AND lease = 0";
+
+sqlite3_int64 checksum(std::size_t row) {
+  return static_cast<sqlite3_int64>(row * 0x9E3779B97F4A7C15ULL >> 1);
+}
 
 }  // namespace
 
-double bare_insert_rate(const std::string& folder, std::size_t rows, std::size_t rows_each) {
+BareTable::BareTable(const std::string& folder, std::size_t payload_bytes)
+    : payload_(payload_bytes, 'x') {
   const std::string path = folder + "/bare.db";
   {
     broker::SqliteOptions options;
@@ -41,26 +44,93 @@ double bare_insert_rate(const std::string& folder, std::size_t rows, std::size_t
     options.ballast_bytes = 0;
     broker::SqliteStore(std::move(options)).start();  // makes the tables
   }
-  sqlite3* database = nullptr;
-  check(sqlite3_open(path.c_str(), &database), database);
-  execute(database, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536");
-  sqlite3_stmt* insert = nullptr;
-  check(sqlite3_prepare_v2(database, kInsert, -1, &insert, nullptr), database);
-  const std::string payload(100, 'x');
-  const auto begin = std::chrono::steady_clock::now();
+  check(sqlite3_open(path.c_str(), &database_));
+  execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536");
+  insert_ = prepare(kInsert);
+  update_ = prepare(kUpdate);
+}
+
+BareTable::~BareTable() {
+  sqlite3_finalize(insert_);
+  sqlite3_finalize(update_);
+  sqlite3_close(database_);
+}
+
+void BareTable::check(int result) {
+  if (result != SQLITE_OK && result != SQLITE_DONE && result != SQLITE_ROW)
+    throw std::runtime_error(fmt::format("bare SQLite loop: {}", sqlite3_errmsg(database_)));
+}
+
+void BareTable::execute(const char* sql) {
+  check(sqlite3_exec(database_, sql, nullptr, nullptr, nullptr));
+}
+
+sqlite3_stmt* BareTable::prepare(const char* sql) {
+  sqlite3_stmt* statement = nullptr;
+  check(sqlite3_prepare_v2(database_, sql, -1, &statement, nullptr));
+  return statement;
+}
+
+void BareTable::insert_one() {
+  const std::size_t row = ++rows_;
+  sqlite3_bind_int64(insert_, 1, static_cast<sqlite3_int64>(row));
+  sqlite3_bind_int64(insert_, 2, checksum(row));
+  sqlite3_bind_text(insert_, 3, payload_.data(), static_cast<int>(payload_.size()), SQLITE_STATIC);
+  check(sqlite3_step(insert_));
+  sqlite3_reset(insert_);
+}
+
+void BareTable::update_one(std::size_t row) {
+  sqlite3_bind_int64(update_, 1, static_cast<sqlite3_int64>(row));
+  sqlite3_bind_int64(update_, 2, checksum(row));
+  sqlite3_bind_text(update_, 3, payload_.data(), static_cast<int>(payload_.size()), SQLITE_STATIC);
+  check(sqlite3_step(update_));
+  sqlite3_reset(update_);
+}
+
+double BareTable::run(std::size_t rows, std::size_t rows_each,
+                      void (BareTable::*one)(std::size_t)) {
+  const auto begin = Clock::now();
   for (std::size_t row = 1; row <= rows; ++row) {
-    if (row % rows_each == 1 || rows_each == 1) execute(database, "BEGIN IMMEDIATE");
-    sqlite3_bind_int64(insert, 1, static_cast<sqlite3_int64>(row));
-    sqlite3_bind_int64(insert, 2, static_cast<sqlite3_int64>(row * 0x9E3779B97F4A7C15ULL >> 1));
-    sqlite3_bind_text(insert, 3, payload.data(), 100, SQLITE_STATIC);
-    check(sqlite3_step(insert), database);
-    sqlite3_reset(insert);
-    if (row % rows_each == 0 || row == rows) execute(database, "COMMIT");
+    if ((row - 1) % rows_each == 0) execute("BEGIN IMMEDIATE");
+    (this->*one)(row);
+    if (row % rows_each == 0 || row == rows) execute("COMMIT");
   }
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-  sqlite3_finalize(insert);
-  sqlite3_close(database);
-  return static_cast<double>(rows) / taken.count();
+  return static_cast<double>(rows) / seconds_since(begin);
+}
+
+double BareTable::insert(std::size_t rows, std::size_t rows_each) {
+  return run(rows, rows_each, &BareTable::insert_next);
+}
+
+double BareTable::update(std::size_t rows_each) {
+  return run(rows_, rows_each, &BareTable::update_one);
+}
+
+std::vector<double> BareTable::commit_one_by_one(std::size_t count) {
+  std::vector<double> taken;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto begin = Clock::now();
+    execute("BEGIN IMMEDIATE");
+    insert_one();
+    execute("COMMIT");
+    taken.push_back(ms_since(begin));
+  }
+  return taken;
+}
+
+double read_number(const std::string& database, const std::string& sql) {
+  sqlite3* opened = nullptr;
+  const int failed = sqlite3_open_v2(database.c_str(), &opened, SQLITE_OPEN_READONLY, nullptr);
+  const std::unique_ptr<sqlite3, int (*)(sqlite3*)> connection(opened, sqlite3_close);
+  sqlite3_stmt* prepared = nullptr;
+  if (failed != SQLITE_OK ||
+      sqlite3_prepare_v2(opened, sql.c_str(), -1, &prepared, nullptr) != SQLITE_OK)
+    throw std::runtime_error(fmt::format("{}: {}", sql, sqlite3_errmsg(opened)));
+  const std::unique_ptr<sqlite3_stmt, int (*)(sqlite3_stmt*)> statement(prepared, sqlite3_finalize);
+  if (sqlite3_step(prepared) != SQLITE_ROW)
+    throw std::runtime_error(fmt::format("{}: {}", sql, sqlite3_errmsg(opened)));
+  return sqlite3_column_double(prepared, 0);
 }
 
 }  // namespace millrace::bench

@@ -2,12 +2,48 @@
 
 #include <cstddef>
 #include <string>
+#include <vector>
+
+struct sqlite3;
+struct sqlite3_stmt;
 
 namespace millrace::bench {
 
-/// Rows a second that SQLite takes into the broker's own `job` table (same file format, same
-/// indexes, WAL, synchronous=FULL), `rows_each` rows a transaction, with nothing around it.
-[[nodiscard]] double bare_insert_rate(const std::string& folder, std::size_t rows,
-                                      std::size_t rows_each);
+/// The broker's own `job` table with nothing around it: same file format, same indexes, WAL,
+/// synchronous=FULL. Throws std::runtime_error.
+class BareTable {
+ public:
+  /// Makes the file in `folder`. Rows have payloads of `payload_bytes`.
+  BareTable(const std::string& folder, std::size_t payload_bytes);
+  ~BareTable();
+  BareTable(const BareTable&) = delete;
+  BareTable& operator=(const BareTable&) = delete;
+
+  /// Inserts as many queued jobs, `rows_each` a transaction; rows a second.
+  [[nodiscard]] double insert(std::size_t rows, std::size_t rows_each);
+  /// Writes the end and the result of all of them, in order; rows a second.
+  [[nodiscard]] double update(std::size_t rows_each);
+  /// Milliseconds that each of `count` transactions of one new row took.
+  [[nodiscard]] std::vector<double> commit_one_by_one(std::size_t count);
+
+ private:
+  void execute(const char* sql);
+  void check(int result);
+  [[nodiscard]] sqlite3_stmt* prepare(const char* sql);
+  void insert_one();
+  void update_one(std::size_t row);
+  [[nodiscard]] double run(std::size_t rows, std::size_t rows_each,
+                           void (BareTable::*one)(std::size_t));
+  void insert_next(std::size_t) { insert_one(); }
+
+  sqlite3* database_ = nullptr;
+  sqlite3_stmt* insert_ = nullptr;
+  sqlite3_stmt* update_ = nullptr;
+  std::string payload_;
+  std::size_t rows_ = 0;
+};
+
+/// A query of one number through a connection that only reads, beside a broker.
+[[nodiscard]] double read_number(const std::string& database, const std::string& sql);
 
 }  // namespace millrace::bench

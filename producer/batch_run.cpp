@@ -29,7 +29,9 @@ void Acknowledged::for_each(const std::function<void(JobId job, bool existing)>&
 Status BatchRun::run(JobSource& source, BatchEvents& events) {
   if (Status good = client_.connect(); !good) return good;
   const protocol::Welcome& welcome = client_.welcome();
-  batcher_.emplace(welcome.enqueue_jobs_max, welcome.enqueue_bytes_max);
+  const std::size_t broker_max = welcome.enqueue_jobs_max;
+  const std::size_t own_max = options_.request_jobs > 0 ? options_.request_jobs : broker_max;
+  batcher_.emplace(std::min(own_max, broker_max), welcome.enqueue_bytes_max);
   request_prefix_ = random_u64();
   while (!finished()) {
     Instant now = read_clocks().mono;

@@ -66,6 +66,8 @@ struct BatchRunOptions {
   /// Stream the results until the batch has ended, and those of jobs that were there before; else
   /// the run ends with the last acknowledgement.
   bool watch = true;
+  /// At most so many jobs in one ENQUEUE; 0: as many as the broker takes.
+  std::size_t request_jobs = 0;
 };
 
 /// Enqueues everything a source gives as one sealed batch and streams its results. What it knows

@@ -89,8 +89,10 @@ struct Client::Connection {
                 .name = std::move(config.name),
                 .first_contact = config.first_contact,
                 .reconnect = config.reconnect,
-                .stop_fd = config.stop_fd}) {}
+                .stop_fd = config.stop_fd}),
+        request_jobs(config.request_jobs) {}
   producer::Client client;
+  std::size_t request_jobs;
 };
 
 Client::Client(ClientConfig config)
@@ -102,7 +104,9 @@ Client& Client::operator=(Client&&) noexcept = default;
 Result<EnqueuedBatch> Client::enqueue(std::vector<JobRequest> jobs, const std::string& queue) {
   CollectIds events(jobs.size());
   GivenJobs source(std::move(jobs));
-  producer::BatchRun run(connection_->client, {.queue = queue, .watch = false});
+  producer::BatchRun run(
+      connection_->client,
+      {.queue = queue, .watch = false, .request_jobs = connection_->request_jobs});
   if (Status done = run.run(source, events); !done)
     return tl::make_unexpected(std::move(done).error());
   return EnqueuedBatch{run.batch(), std::move(events.ids)};

@@ -52,8 +52,7 @@ void Credit::measure(std::chrono::microseconds run) {
 
 void Credit::raise() {
   if (!known_) return;
-  const std::uint64_t window = std::min(slots_ + prefetch_, window_max_);
-  const std::uint64_t wanted = delivered_ + window;
+  const std::uint64_t wanted = delivered_ + window();
   if (wanted > held_) upto_ = std::max(upto_, wanted - held_);
 }
 
@@ -61,6 +60,11 @@ std::optional<std::uint64_t> Credit::upto() const {
   return known_ ? std::optional(upto_) : std::nullopt;
 }
 
-bool Credit::is_due() const { return known_ && upto_ > told_ + prefetch_ / 4; }
+bool Credit::is_due() const {
+  const std::uint64_t beyond_slots = window() - std::min(window(), slots_);
+  return known_ && upto_ > told_ + beyond_slots / 4;
+}
+
+std::uint64_t Credit::window() const { return std::min(slots_ + prefetch_, window_max_); }
 
 }  // namespace millrace::worker

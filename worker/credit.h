@@ -46,7 +46,7 @@ class Credit {
   /// What every heartbeat repeats; nothing while the numbers are unknown.
   [[nodiscard]] std::optional<std::uint64_t> upto() const;
   /// True when `upto` has risen by so much since the last told() that a CREDIT is due. Slots never
-  /// wait; of the prefetch a quarter may go untold until the next heartbeat.
+  /// wait; of what goes beyond them a quarter may go untold until the next heartbeat.
   [[nodiscard]] bool is_due() const;
   void told() { told_ = upto_; }
 
@@ -56,6 +56,9 @@ class Credit {
   [[nodiscard]] std::uint64_t prefetch() const { return prefetch_; }
 
  private:
+  /// The most deliveries that are not over at one time.
+  [[nodiscard]] std::uint64_t window() const;
+
   std::uint64_t slots_;
   std::uint64_t window_max_ = kPrefetchMax;
   std::uint64_t prefetch_ = 0;

@@ -6,6 +6,7 @@
 //   auto batch = client.enqueue({.kind = "echo", .payload = millrace::Payload::text("{\"n\":1}")});
 //   if (batch) client.watch(batch->batch, {}, [](const millrace::JobResult& row) { … });
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <string>
@@ -27,6 +28,9 @@ struct ClientConfig {
   Duration reconnect{60'000};
   /// A file descriptor that becomes readable when waiting shall end (`stopping`); -1: none.
   int stop_fd = -1;
+  /// At most so many jobs in one message of `enqueue`; 0: as many as the broker takes. The broker's
+  /// own limit holds in any case. Smaller messages are acknowledged sooner and cost more each.
+  std::size_t request_jobs = 0;
 };
 
 /// At most one job of a queue holds a key at a time.

@@ -169,5 +169,21 @@ TEST(Credit, TellsOnlyEveryQuarterOfThePrefetch) {
   EXPECT_TRUE(credit.is_due());
 }
 
+TEST(Credit, ASmallWindowIsToldByQuartersToo) {
+  Credit credit = fresh(2);
+  measure_many(credit, microseconds{1}, 2000);  // prefetch 1000
+  credit.limit(50);
+  credit.raise();
+  credit.told();
+
+  for (std::uint64_t number = 1; number <= 13; ++number) {
+    credit.deliver(number);
+    credit.finish();
+    credit.raise();
+  }
+
+  EXPECT_TRUE(credit.is_due()) << "more than a quarter of 48 is free, and nobody was told";
+}
+
 }  // namespace
 }  // namespace millrace::worker
