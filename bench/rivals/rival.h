@@ -25,7 +25,6 @@ inline constexpr std::size_t kPayloadBytes = 100;
 inline constexpr std::size_t kStampDigits = 19;
 /// The first jobs of the latency workload are not counted: connections and caches become warm.
 inline constexpr std::size_t kWarmUpJobs = 100;
-inline constexpr milliseconds kPace{2};
 /// A worker goes home when nothing has come for this long; the first job may take longer.
 inline constexpr milliseconds kIdleMax{1000};
 inline constexpr milliseconds kFirstJobMax{10000};
@@ -40,6 +39,8 @@ struct Options {
   std::size_t batch = 100;
   /// A producer stops early when this has passed.
   double seconds = 1e9;
+  /// Between two jobs of the mode `paced`.
+  milliseconds pace{2};
 };
 
 class Producer {
@@ -127,12 +128,12 @@ inline void enqueue_singly(const Options& options, Producer& producer) {
   print_quantiles(acknowledged);
 }
 
-/// One job each 2 ms, or as fast as they are acknowledged where that takes longer.
+/// One job each Options::pace, or as fast as they are acknowledged where that takes longer.
 inline void enqueue_paced(const Options& options, Producer& producer) {
   const double begin = seconds_now();
   std::size_t jobs = 0;
   for (auto due = Clock::now(); jobs < options.jobs && seconds_now() - begin < options.seconds;
-       due += kPace) {
+       due += options.pace) {
     std::this_thread::sleep_until(due);
     producer.enqueue({make_payload(jobs++)});
     producer.flush();
@@ -147,16 +148,21 @@ inline void await_start() {
   if (std::getchar() == EOF) fail("ended before the start");
 }
 
+/// How long a worker waits for a job right after one that it got, and after it found none.
+struct Waits {
+  milliseconds busy;
+  milliseconds idle;
+};
+
 /// Calls `worker` until the queue is empty or `jobs_max` are done; returns when the last ack was
 /// sent or, where the rival answers acks, answered.
-inline double work_until_idle(Worker& worker, milliseconds wait, Handler handler,
-                              std::size_t jobs_max, std::size_t& jobs) {
+inline double work_until_idle(Worker& worker, Waits waits, Handler handler, std::size_t jobs_max,
+                              std::size_t& jobs) {
   auto idle_since = Clock::now();
   double end = seconds_now();
   bool busy = false;
   while (jobs < jobs_max && Clock::now() - idle_since < (jobs > 0 ? kIdleMax : kFirstJobMax)) {
-    // A busy worker asks without waiting, so that the request which finds nothing is over at once.
-    const std::size_t done = worker.work(busy ? milliseconds(0) : wait, handler);
+    const std::size_t done = worker.work(busy ? waits.busy : waits.idle, handler);
     jobs += done;
     if (done > 0 || busy) end = seconds_now();
     if (done > 0) idle_since = Clock::now();
@@ -169,8 +175,9 @@ inline void drain(Worker& worker) {
   await_start();
   std::size_t jobs = 0;
   const double begin = seconds_now();
+  // The last acks go with a request that finds nothing; waiting in it would count as work.
   const double end = work_until_idle(
-      worker, milliseconds(100), [](std::string_view) {}, SIZE_MAX, jobs);
+      worker, {milliseconds(0), milliseconds(100)}, [](std::string_view) {}, SIZE_MAX, jobs);
   print_span(jobs, begin, end);
 }
 
@@ -181,11 +188,12 @@ inline void measure_latency(const Options& options, Worker& worker) {
     latencies.push_back(milliseconds_since_stamp(payload));
   };
   std::size_t jobs = 0;
-  (void)work_until_idle(worker, milliseconds(1000), handler, options.jobs, jobs);
-  // The acks of the last jobs may still wait for a request to travel with.
+  (void)work_until_idle(worker, {milliseconds(1000), milliseconds(1000)}, handler, options.jobs,
+                        jobs);
+  // The acks of the last jobs still wait for a request to go with.
   (void)worker.work(milliseconds(0), handler);
-  latencies.erase(latencies.begin(), latencies.begin() + static_cast<std::ptrdiff_t>(std::min(
-                                                             kWarmUpJobs, latencies.size())));
+  const std::size_t warm_up = std::min(kWarmUpJobs, latencies.size());
+  latencies.erase(latencies.begin(), latencies.begin() + static_cast<std::ptrdiff_t>(warm_up));
   print_quantiles(latencies);
 }
 
@@ -200,6 +208,7 @@ inline Options read_options(int argc, char** argv) {
     if (name == "--jobs") options.jobs = std::strtoul(argv[i + 1], nullptr, 10);
     if (name == "--batch") options.batch = std::strtoul(argv[i + 1], nullptr, 10);
     if (name == "--seconds") options.seconds = std::atof(argv[i + 1]);
+    if (name == "--pace") options.pace = milliseconds(std::atoi(argv[i + 1]));
   }
   return options;
 }
