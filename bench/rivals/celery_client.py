@@ -1,9 +1,14 @@
 #!/usr/bin/env python3
 """Celery with Redis as its broker. --setting late: a task is acked after it ran (acks_late)."""
 
+import warnings
+
 import celery
 
 import rival
+
+# It runs nothing but this file.
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 app = celery.Celery("rivals")
 
@@ -19,6 +24,8 @@ def configure(options):
         task_acks_late=options.setting == "late",
         # The guide to optimizing asks for a large prefetch where tasks are short.
         worker_prefetch_multiplier=options.batch,
+        # Or the report becomes a line of log.
+        worker_redirect_stdouts=False,
     )
 
 
@@ -37,7 +44,7 @@ def make_producer(options):
 def run_worker(options):
     configure(options)
     app.worker_main(["worker", "--pool", "solo", "--without-gossip", "--without-mingle",
-                     "--without-heartbeat", "--loglevel", "ERROR", "--quiet"])
+                     "--without-heartbeat", "--loglevel", "ERROR"])
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ import subprocess
 import sys
 
 import servers
-from subjects import SUBJECTS
+from subjects import PACE, SUBJECTS
 
 HERE = pathlib.Path(__file__).resolve().parent
 WORKLOADS = ("W1", "W1s", "W2", "W3")
 BATCHES = (100, 1000)
 WORKERS = 2
 WARM_UP_JOBS = 100
+PACED_JOBS_MIN = 100
 CLIENT_SECONDS_MAX = 600
 
 
@@ -25,8 +26,7 @@ class Size:
 
     def __init__(self, quick):
         self.rounds = 1 if quick else 3
-        self.jobs = 10_000 if quick else 100_000
-        self.framework_jobs = 1_000 if quick else 10_000
+        self.divisor = 10 if quick else 1
         self.single = 300 if quick else 2_000
         self.paced = 300 if quick else 2_000
         self.seconds = 2.0 if quick else 6.0
@@ -128,9 +128,8 @@ class Stage:
 
     def measure_backlog(self, batch):
         """W1 and W2: the jobs that W2 drains are those that W1 enqueued."""
-        wanted = self.size.framework_jobs if self.subject.framework else self.size.jobs
         cpu = self.server.cpu_seconds()
-        enqueued = self.produce("enqueue", wanted, batch=batch)
+        enqueued = self.produce("enqueue", self.subject.jobs // self.size.divisor, batch=batch)
         jobs, enqueue_seconds = enqueued["jobs"], enqueued["end"] - enqueued["begin"]
         drained, drain_seconds = self.drain(WORKERS, batch)
         cpu = self.server.cpu_seconds() - cpu
@@ -152,8 +151,8 @@ class Stage:
 
     def measure_latency(self):
         pace = self.subject.pace
-        # A slower pace with as many jobs would take long.
-        jobs = WARM_UP_JOBS + self.size.paced * 2 // pace
+        # As many jobs at a slower pace would take long.
+        jobs = WARM_UP_JOBS + max(PACED_JOBS_MIN, self.size.paced * PACE // pace)
         with self.client("latency", jobs=jobs, batch=BATCHES[0]) as worker:
             worker.wait_until_ready()
             worker.start()
