@@ -5,6 +5,7 @@ import argparse
 import collections
 import json
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -226,6 +227,8 @@ def main():
         sys.exit(64)
     if options.check:
         return
+    # So that the servers are ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     size = Size(options.quick)
     samples = Samples(set(options.workloads))
     failed = []

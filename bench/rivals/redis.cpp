@@ -65,8 +65,14 @@ class StreamProducer : public Producer {
   explicit StreamProducer(const Options& options) : redis_(options.port) { make_group(redis_); }
 
   void enqueue(const std::vector<std::string>& payloads) override {
+    // Redis reads 16 kB of a pipeline at a time and syncs its file after each of them. In a
+    // transaction the commands wait for EXEC, and one sync serves all.
+    const bool transaction = payloads.size() > 1;
+    if (transaction) redis_.send({"MULTI"});
     for (const auto& payload : payloads) redis_.send({"XADD", "jobs", "*", "payload", payload});
-    for (std::size_t i = 0; i < payloads.size(); ++i) (void)redis_.receive();
+    if (transaction) redis_.send({"EXEC"});
+    const std::size_t replies = payloads.size() + (transaction ? 2 : 0);
+    for (std::size_t i = 0; i < replies; ++i) (void)redis_.receive();
   }
 
  private:
@@ -153,29 +159,49 @@ class ListWorker : public Worker {
         batch_(options.batch) {}
 
   std::size_t work(milliseconds wait, Handler handler) override {
-    // New jobs come in at the left end, so the oldest, to be removed first, is found from the
-    // right.
-    for (const auto& job : jobs_) redis_.send({"LREM", processing_, "-1", job});
-    const std::size_t moves = wait.count() > 0 ? 1 : batch_;
-    const std::string seconds = std::to_string(static_cast<double>(wait.count()) / 1e3);
-    for (std::size_t i = 0; i < moves; ++i) {
-      if (wait.count() > 0)
-        redis_.send({"BLMOVE", "jobs", processing_, "RIGHT", "LEFT", seconds});
-      else
-        redis_.send({"LMOVE", "jobs", processing_, "RIGHT", "LEFT"});
-    }
-    for (std::size_t i = 0; i < jobs_.size(); ++i) (void)redis_.receive();
-    jobs_.clear();
-    for (std::size_t i = 0; i < moves; ++i) {
-      const Reply reply = redis_.receive();
-      if (reply->type != REDIS_REPLY_STRING) continue;
-      handler(text(reply.get()));
-      jobs_.emplace_back(text(reply.get()));
-    }
+    if (wait.count() > 0)
+      await_job(wait, handler);
+    else
+      take_batch(handler);
     return jobs_.size();
   }
 
  private:
+  void send_acks() {
+    // New jobs come in at the left end, so the oldest, to be removed first, is found from the
+    // right.
+    for (const auto& job : jobs_) redis_.send({"LREM", processing_, "-1", job});
+  }
+
+  void handle(const redisReply* reply, Handler handler) {
+    if (reply->type != REDIS_REPLY_STRING) return;
+    handler(text(reply));
+    jobs_.emplace_back(text(reply));
+  }
+
+  void await_job(milliseconds wait, Handler handler) {
+    const std::string seconds = std::to_string(static_cast<double>(wait.count()) / 1e3);
+    send_acks();
+    redis_.send({"BLMOVE", "jobs", processing_, "RIGHT", "LEFT", seconds});
+    for (std::size_t i = 0; i < jobs_.size(); ++i) (void)redis_.receive();
+    jobs_.clear();
+    handle(redis_.receive().get(), handler);
+  }
+
+  /// A transaction for the reason that the producer of streams has.
+  void take_batch(Handler handler) {
+    redis_.send({"MULTI"});
+    send_acks();
+    for (std::size_t i = 0; i < batch_; ++i)
+      redis_.send({"LMOVE", "jobs", processing_, "RIGHT", "LEFT"});
+    redis_.send({"EXEC"});
+    const std::size_t acks = jobs_.size();
+    for (std::size_t i = 0; i < 1 + acks + batch_; ++i) (void)redis_.receive();
+    const Reply reply = redis_.receive();
+    jobs_.clear();
+    for (std::size_t i = acks; i < reply->elements; ++i) handle(reply->element[i], handler);
+  }
+
   Redis redis_;
   std::string processing_;
   std::size_t batch_;

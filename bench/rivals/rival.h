@@ -26,7 +26,7 @@ inline constexpr std::size_t kStampDigits = 19;
 /// The first jobs of the latency workload are not counted: connections and caches become warm.
 inline constexpr std::size_t kWarmUpJobs = 100;
 /// A worker goes home when nothing has come for this long; the first job may take longer.
-inline constexpr milliseconds kIdleMax{1000};
+inline constexpr milliseconds kIdleMax{2000};
 inline constexpr milliseconds kFirstJobMax{10000};
 
 struct Options {

@@ -19,26 +19,28 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly build=build/rivals
+readonly bullmq=bench/rivals/bullmq
 
 say() { printf 'rivals: %s\n' "$*" >&2; }
 
 # Debian starts a service when its package is installed, unless this file says no.
-install_packages() {
-  local policy=/usr/sbin/policy-rc.d code=0
-  if scripts/install_deps.sh --check build rivals >/dev/null 2>&1; then return 0; fi
-  if [[ $(id -u) -ne 0 ]]; then
-    say "packages are missing; as root: bench/rivals/run.sh, or install what deps/rivals.txt names"
-    return 69
-  fi
-  if [[ -e $policy ]]; then
-    scripts/install_deps.sh build rivals || code=$?
-  else
+install_without_services() (
+  policy=/usr/sbin/policy-rc.d
+  if [[ ! -e $policy ]]; then
+    trap 'rm -f "$policy"' EXIT
     printf '#!/bin/sh\nexit 101\n' >"$policy"
     chmod +x "$policy"
-    scripts/install_deps.sh build rivals || code=$?
-    rm -f "$policy"
   fi
-  ((code == 0))
+  scripts/install_deps.sh build rivals
+)
+
+install_packages() {
+  if scripts/install_deps.sh --check build rivals >/dev/null 2>&1; then return 0; fi
+  if [[ $(id -u) -ne 0 ]]; then
+    say "packages are missing; run this once as root, or install what deps/build.txt and deps/rivals.txt name"
+    return 69
+  fi
+  install_without_services
 }
 
 # BullMQ comes from npm's registry, as pinned by the lock file; scripts of packages do not run.
@@ -46,15 +48,15 @@ install_bullmq() {
   local folder=$build/bullmq
   command -v node >/dev/null && command -v npm >/dev/null || return 0
   mkdir -p "$folder"
-  if [[ ! -d $folder/node_modules ]] || ! cmp -s bench/rivals/bullmq/package-lock.json "$folder/package-lock.json"; then
-    cp bench/rivals/bullmq/package.json bench/rivals/bullmq/package-lock.json "$folder"
+  if [[ ! -d $folder/node_modules ]] || ! cmp -s "$bullmq/package-lock.json" "$folder/package-lock.json"; then
+    cp "$bullmq/package.json" "$bullmq/package-lock.json" "$folder"
     if ! npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund >"$folder/npm.log" 2>&1; then
       say "npm cannot install BullMQ; see $folder/npm.log"
       rm -rf "$folder/node_modules" "$folder/package-lock.json"
       return 0
     fi
   fi
-  cp bench/rivals/bullmq/bullmq_client.mjs "$folder"
+  cp "$bullmq/bullmq_client.mjs" "$folder"
 }
 
 measure() { /usr/bin/python3 -B bench/rivals/measure.py --build "$PWD/$build" "$@"; }

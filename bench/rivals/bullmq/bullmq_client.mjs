@@ -6,7 +6,7 @@ import { Queue, Worker } from 'bullmq';
 import { Redis } from 'ioredis';
 
 const warmUpJobs = 100;
-const idleMax = 1;
+const idleMax = 2;
 const firstJobMax = 15;
 // The guide's own example; the jobs of one worker wait for Redis together.
 const concurrency = 50;
