@@ -11,7 +11,7 @@ PYTHON = "/usr/bin/python3"
 # disk gets them more slowly, or a backlog would be measured.
 PACE = 2
 PACE_SLOW = 20
-PACE_RQ = 100
+PACE_SLOWEST = 100
 # Jobs of the other workloads; a tenth with --quick. RQ's worker takes half a minute for a thousand
 # where each write waits for a slow disk.
 JOBS = 100_000
@@ -53,7 +53,7 @@ def framework(name, server, client, setting=""):
 
 
 def rq(name, server):
-    return Subject(name, server, "rq_client.py", pace=PACE_RQ, jobs=JOBS_RQ)
+    return Subject(name, server, "rq_client.py", pace=PACE_SLOWEST, jobs=JOBS_RQ)
 
 
 SUBJECTS = (
@@ -63,7 +63,7 @@ SUBJECTS = (
     Subject("redis-lists-default", "Redis", "redis", "lists"),
     Subject("beanstalkd-durable", "BeanstalkdDurable", "beanstalkd", pace=PACE_SLOW),
     Subject("beanstalkd-default", "Beanstalkd", "beanstalkd"),
-    Subject("gearmand-sqlite", "GearmandSqlite", "gearmand", pace=PACE_SLOW),
+    Subject("gearmand-sqlite", "GearmandSqlite", "gearmand", pace=PACE_SLOWEST),
     Subject("gearmand-default", "Gearmand", "gearmand"),
     Subject("rabbitmq-quorum", "Rabbitmq", "rabbitmq", "quorum"),
     Subject("rabbitmq-durable", "Rabbitmq", "rabbitmq", "durable"),
