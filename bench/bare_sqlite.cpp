@@ -42,6 +42,7 @@ BareTable::BareTable(const std::string& folder, std::size_t payload_bytes)
     broker::SqliteOptions options;
     options.path = path;
     options.ballast_bytes = 0;
+    options.log_reserve_bytes = 0;
     broker::SqliteStore(std::move(options)).start();  // makes the tables
   }
   check(sqlite3_open(path.c_str(), &database_));

@@ -182,7 +182,7 @@ struct JobUpdate {
   LeaseId from_lease;
   JobStatus status;
   std::optional<Payload> result;  ///< set when the job is done
-  bool plain = false;  ///< its spec has neither an expires_at nor a unique key
+  bool plain = false;             ///< its spec has neither an expires_at nor a unique key
 };
 
 /// Everything one transaction writes.

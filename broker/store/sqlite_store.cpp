@@ -70,6 +70,7 @@ Snapshot SqliteStore::start() {
     instrument::crash_point("broker.before_start_epoch");
     raise_epoch();
     instrument::crash_point("broker.after_start_epoch");
+    if (options_.log_reserve_bytes != 0) reserve_log(path_, options_.log_reserve_bytes);
     Snapshot result = snapshot();
     last_worker_at_start_ = result.last_worker;
     started_at_ = read_clocks().utc;

@@ -20,6 +20,8 @@ struct SqliteOptions {
   bool create = true;  ///< false: a missing file is an error
   /// Set aside for a full disk; 0: none.
   std::size_t ballast_bytes = 32 * kMiB;
+  /// The log is made so long at the start; 0: it grows as it is written.
+  std::size_t log_reserve_bytes = 16 * kMiB;
   /// From this length on the log is moved into the file without waiting for anybody …
   std::size_t log_passive_bytes = 16 * kMiB;
   /// … from this one also made to start anew, once no reader needs it …

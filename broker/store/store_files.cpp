@@ -156,6 +156,24 @@ void Ballast::restore() {
   if (!held_) ::unlink(path_.c_str());
 }
 
+void reserve_log(const std::string& database, std::size_t bytes) {
+  constexpr std::size_t kPlenty = 64;  // times the log
+  const std::string path = database + "-wal";
+  const std::string folder = fs::path(path).parent_path().string();
+  struct statvfs space {};
+  if (::statvfs(folder.c_str(), &space) != 0) return;
+  if (space.f_bavail * space.f_frsize < kPlenty * bytes) return;
+
+  const Fd file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW));
+  struct stat info {};
+  if (file.get() < 0 || ::fstat(file.get(), &info) != 0) return;
+  const std::string zeros(kMiB, '\0');
+  for (auto size = static_cast<std::size_t>(info.st_size); size < bytes; size += zeros.size())
+    if (::write(file.get(), zeros.data(), zeros.size()) != static_cast<ssize_t>(zeros.size()))
+      return;
+  ::fsync(file.get());
+}
+
 FileIdentity identify(const std::string& path) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) return {};

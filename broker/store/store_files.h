@@ -50,6 +50,11 @@ class Ballast {
   bool held_ = false;
 };
 
+/// Makes the write-ahead log at least so long, with zeros, where the disk has plenty: to sync
+/// blocks that are written over takes half as long as to sync a file that grows. SQLite ends a log
+/// where a frame does not fit its checksum. Failing is no error.
+void reserve_log(const std::string& database, std::size_t bytes);
+
 /// Which file a path leads to.
 struct FileIdentity {
   dev_t device = 0;

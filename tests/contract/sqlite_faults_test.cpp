@@ -24,6 +24,7 @@ class SqliteFaults : public ::testing::Test {
     options.synchronous = 2;
     options.vfs = fault_vfs();
     options.ballast_bytes = ballast_bytes;
+    options.log_reserve_bytes = 0;
     return std::make_unique<SqliteStore>(options);
   }
   std::unique_ptr<SqliteStore> start(std::size_t ballast_bytes = 0) {

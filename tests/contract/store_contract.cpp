@@ -21,6 +21,7 @@ SqliteOptions fast_options(const std::string& path) {
   SqliteOptions options;
   options.path = path;
   options.ballast_bytes = 0;
+  options.log_reserve_bytes = 0;
   options.synchronous = 0;
   return options;
 }

@@ -122,6 +122,7 @@ void PowerlossStore::open() {
   broker::SqliteOptions options;
   options.path = path_;
   options.ballast_bytes = 0;
+  options.log_reserve_bytes = 0;
   options.log_passive_bytes = 64 * kKiB;
   options.log_restart_bytes = 160 * kKiB;
   options.log_truncate_bytes = 320 * kKiB;
