@@ -275,6 +275,8 @@ constexpr Spoilt kSpoilt[] = {
     {"DrainedWithOpenJobs", "drained", "UPDATE queue SET state = 2"},
     {"QueueStateThatIsNone", "queue", "UPDATE queue SET state = 3 WHERE name = 'default'"},
     {"QueueBeforeItsFirstGeneration", "queue", "UPDATE queue SET generation = 0"},
+    {"ReadyJobOutsideItsIndex", "waiting", "UPDATE job SET ready_in = NULL WHERE state = 2"},
+    {"EndedJobThatIsStillDue", "waiting", "UPDATE job SET due_at = 5 WHERE state = 4"},
     {"OneIdForTwoRequests", "request", "UPDATE request SET first = 8 WHERE counter = 2"},
     {"IdThatWasNeverGiven", "request", "UPDATE request SET count = 2 WHERE counter = 2"},
 };
