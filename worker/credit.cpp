@@ -65,6 +65,12 @@ bool Credit::is_due() const {
   return known_ && upto_ > told_ + beyond_slots / 4;
 }
 
+std::size_t Credit::runs_within(std::chrono::microseconds span) const {
+  if (run_mean_ == 0) return 1;
+  return std::max<std::size_t>(
+      1, static_cast<std::size_t>(static_cast<double>(span.count()) / run_mean_));
+}
+
 std::uint64_t Credit::window() const { return std::min(slots_ + prefetch_, window_max_); }
 
 }  // namespace millrace::worker

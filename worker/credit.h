@@ -52,6 +52,8 @@ class Credit {
 
   [[nodiscard]] std::uint64_t held() const { return held_; }
   [[nodiscard]] std::uint64_t slots() const { return slots_; }
+  /// Of the measured length, in `span`; 1 while nothing is measured.
+  [[nodiscard]] std::size_t runs_within(std::chrono::microseconds span) const;
   /// Deliveries wanted beyond those the slots run: about kPrefetchSpan of measured work.
   [[nodiscard]] std::uint64_t prefetch() const { return prefetch_; }
 

@@ -16,6 +16,7 @@ struct Kind {
   std::string pool;
   Handler handler;
   protocol::KindOptions options = {};  ///< what its author says of its jobs
+  AsyncHandler async = {};             ///< for the event loop; empty: it cannot run there
 };
 
 /// The kinds a worker offers. Filled before any thread starts, read by all afterwards.

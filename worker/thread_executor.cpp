@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <exception>
+#include <utility>
 
 #include "common/assert.h"
 #include "common/util/instrument.h"
@@ -38,7 +39,8 @@ void ThreadExecutor::start(std::vector<Job> jobs) {
   Lock lock(mutex_);
   for (Job& job : jobs) {
     const bool inserted = runs_.try_emplace(job.lease).second;
-    MR_ASSERT(inserted && runs_.size() <= slots_, "{} runs, {} slots", runs_.size(), slots_);
+    MR_ASSERT(inserted && runs_.size() <= slots_ * depth_max(), "{} runs, {} slots", runs_.size(),
+              slots_);
     waiting_.push_back(std::move(job));
   }
   wake_one_if_idle();
@@ -50,6 +52,11 @@ void ThreadExecutor::wake_one_if_idle() {
   if (waiting_.empty() || idle_ == 0 || waking_) return;
   waking_ = true;
   work_.notify_one();
+}
+
+void ThreadExecutor::look_after() {
+  Lock lock(mutex_);
+  if (waiting_.size() > std::exchange(taken_, 0)) wake_one_if_idle();
 }
 
 void ThreadExecutor::cancel(LeaseId lease, StopReason reason) {
@@ -102,15 +109,20 @@ void ThreadExecutor::serve() {
     if (waiting_.empty()) break;
     const Job job = std::move(waiting_.front());
     waiting_.pop_front();
-    wake_one_if_idle();
+    ++taken_;
+    if (!is_batching()) wake_one_if_idle();
     const std::stop_token token = runs_.at(job.lease).source.get_token();
     mutex_.unlock();
     Completion completion = run(job, token);
     mutex_.lock();
     completion.stopped = runs_.at(job.lease).reason;
     runs_.erase(job.lease);
+    const bool quietly = is_batching();
     mutex_.unlock();
-    completions_.push(std::move(completion));
+    if (quietly)
+      completions_.push_quietly(std::move(completion));
+    else
+      completions_.push(std::move(completion));
     mutex_.lock();
   }
   --alive_;
@@ -120,8 +132,12 @@ void ThreadExecutor::serve() {
 
 Completion ThreadExecutor::run(const Job& job, std::stop_token token) const {
   const auto begin = std::chrono::steady_clock::now();
-  RunContext context(job, std::move(token), outputs_);
   Completion completion{.lease = job.lease};
+  if (token.stop_requested()) {
+    completion.outcome = Outcome::nack("cancelled: before it began");
+    return completion;
+  }
+  RunContext context(job, std::move(token), outputs_);
   const Kind* kind = registry_.find(job.kind);
   MR_ASSERT(kind != nullptr, "kind `{}` was never offered", job.kind);
   try {

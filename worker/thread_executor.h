@@ -27,8 +27,11 @@ class ThreadExecutor final : public Executor {
   ThreadExecutor& operator=(const ThreadExecutor&) = delete;
 
   [[nodiscard]] std::size_t slots() const override { return slots_; }
+  [[nodiscard]] std::size_t depth_max() const override { return 64; }
   void start(std::vector<Job> jobs) override;
   void cancel(LeaseId lease, StopReason reason) override;
+  /// Wakes another thread when those that are awake would not get through what waits.
+  void look_after() override;
   [[nodiscard]] bool stop(Duration patience) override;
 
  private:
@@ -40,6 +43,8 @@ class ThreadExecutor final : public Executor {
   void serve();
   [[nodiscard]] Completion run(const Job& job, std::stop_token token) const;
   void wake_one_if_idle() MR_REQUIRES(mutex_);
+  /// Short jobs are queued: the agent looks after them.
+  [[nodiscard]] bool is_batching() const MR_REQUIRES(mutex_) { return runs_.size() > slots_; }
   void close();
 
   const std::size_t slots_;
@@ -55,6 +60,7 @@ class ThreadExecutor final : public Executor {
   std::size_t idle_ MR_GUARDED_BY(mutex_) = 0;
   std::size_t alive_ MR_GUARDED_BY(mutex_) = 0;
   bool waking_ MR_GUARDED_BY(mutex_) = false;
+  std::size_t taken_ MR_GUARDED_BY(mutex_) = 0;  // since look_after()
   bool closed_ MR_GUARDED_BY(mutex_) = false;
   std::vector<std::jthread> threads_;  // last: they use everything above
 };

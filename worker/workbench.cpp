@@ -14,6 +14,9 @@ using State = HeldLease::State;
 
 namespace {
 
+/// Of its mean run time, what a slot may have before it.
+constexpr std::chrono::microseconds kBatchSpan{2000};
+
 std::string shortened(std::string text) {
   if (text.empty()) return "failed";
   text.resize(utf8_prefix(text, Limits{}.error_bytes_max).size());
@@ -32,7 +35,7 @@ Workbench::Workbench(Link& link, const Registry& registry, const std::vector<Poo
   MR_ASSERT(!pools.empty());
   for (const PoolSpec& pool : pools) {
     const std::size_t count = pool.executor->slots();
-    pools_.push_back({pool.name, pool.executor, Credit(count), {}, count});
+    pools_.push_back({pool.name, pool.executor, Credit(count)});
   }
 }
 
@@ -148,7 +151,7 @@ void Workbench::complete(Completion completion) {
   HeldLease* held = book_.find(completion.lease);
   MR_ASSERT(held != nullptr && held->started_at, "completion of lease {}", completion.lease.value);
   Pool& pool = pools_[held->pool];
-  ++pool.free_slots;
+  --pool.started;
   if (held->delivery.timeout > Duration{0})
     deadlines_.erase({*held->started_at + held->delivery.timeout, completion.lease});
   if (completion.stopped == StopReason::none) pool.credit.measure(completion.elapsed);
@@ -317,6 +320,7 @@ void Workbench::stop_runs() {
 void Workbench::turn(Instant now) {
   stop_overdue(now);
   start_waiting(now);
+  look_after_batches(now);
   output_sender_.turn(now);
   for (Outbox::Parcel& parcel : outbox_.pack(now)) {
     const bool is_release = parcel.verb == Verb::release;
@@ -336,21 +340,36 @@ void Workbench::stop_overdue(Instant now) {
   }
 }
 
+/// Of short jobs a slot gets several, so that none of them costs a round through the agent. Not
+/// those with a timeout, which counts from here, and not those that were tried before: one that
+/// takes its worker down is then alone in its slot, and the broker knows that it ran.
+bool Workbench::may_start(const Pool& pool, const protocol::Delivery& delivery) {
+  if (pool.started < pool.credit.slots()) return true;
+  if (delivery.deliveries > 1 || delivery.timeout > Duration{0}) return false;
+  const std::size_t depth =
+      std::min<std::size_t>(pool.executor->depth_max(), pool.credit.runs_within(kBatchSpan));
+  return pool.started < pool.credit.slots() * depth;
+}
+
 void Workbench::start_waiting(Instant now) {
   protocol::Started started;
   std::vector<std::vector<Job>> jobs(pools_.size());
   for (std::size_t i = 0; i < pools_.size(); ++i) {
     Pool& pool = pools_[i];
-    while (pool.free_slots > 0 && !pool.waiting.empty()) {
+    while (!pool.waiting.empty()) {
       const LeaseId lease = pool.waiting.front();
-      pool.waiting.pop_front();
       HeldLease* held = book_.find(lease);
-      if (held == nullptr || held->state != State::waiting) continue;
-      book_.start(*held, now);
-      --pool.free_slots;
+      if (held == nullptr || held->state != State::waiting) {
+        pool.waiting.pop_front();
+        continue;
+      }
       protocol::Delivery& delivery = held->delivery;
+      if (!may_start(pool, delivery)) break;
+      pool.waiting.pop_front();
+      book_.start(*held, now);
       if (delivery.timeout > Duration{0}) deadlines_.emplace(now + delivery.timeout, lease);
-      started.leases.push_back(lease);
+      // One that waits in a slot behind others is not charged if this worker is lost.
+      if (++pool.started <= pool.credit.slots()) started.leases.push_back(lease);
       jobs[i].push_back({.id = delivery.job,
                          .kind = std::move(delivery.kind),
                          .queue = std::move(delivery.queue),
@@ -362,13 +381,28 @@ void Workbench::start_waiting(Instant now) {
                          .timeout = delivery.timeout});
     }
   }
-  if (started.leases.empty()) return;
-  // Told before any handler begins: if this process dies in one, the broker knows which jobs ran.
-  instrument::crash_point("worker.before_started");
-  link_.tell(std::move(started));
-  instrument::crash_point("worker.after_started");
+  if (!started.leases.empty()) {
+    // Told before any handler begins: if this process dies in one, the broker knows which jobs ran.
+    instrument::crash_point("worker.before_started");
+    link_.tell(std::move(started));
+    instrument::crash_point("worker.after_started");
+  }
   for (std::size_t i = 0; i < pools_.size(); ++i)
     if (!jobs[i].empty()) pools_[i].executor->start(std::move(jobs[i]));
+}
+
+void Workbench::look_after_batches(Instant now) {
+  const bool due = look_again_at_ && now >= *look_again_at_;
+  bool batching = false;
+  for (const Pool& pool : pools_) {
+    if (!pool.is_batching()) continue;
+    batching = true;
+    if (due) pool.executor->look_after();
+  }
+  if (!batching)
+    look_again_at_.reset();
+  else if (due || !look_again_at_)
+    look_again_at_ = now + kBatchLook;
 }
 
 void Workbench::send_credit() {
@@ -389,6 +423,7 @@ std::optional<Instant> Workbench::next_deadline() const {
     if (at && (!next || *at < *next)) next = at;
   };
   sooner(output_sender_.next_due());
+  sooner(look_again_at_);
   if (!deadlines_.empty()) sooner(deadlines_.begin()->first);
   return next;
 }

@@ -80,8 +80,9 @@ class Workbench {
     std::string name;
     Executor* executor;
     Credit credit;
-    std::deque<LeaseId> waiting;  // may name leases that are gone
-    std::size_t free_slots;
+    std::deque<LeaseId> waiting = {};  // may name leases that are gone
+    std::size_t started = 0;           // and not completed
+    [[nodiscard]] bool is_batching() const { return started > credit.slots(); }
   };
 
   void complete(Completion completion);
@@ -93,7 +94,9 @@ class Workbench {
   void drop(const std::vector<LeaseId>& leases);
   [[nodiscard]] std::size_t pool_index(const std::string& name, const std::string& kind) const;
   void settle(const Outbox::Parcel& parcel, const protocol::Settled& settled);
+  [[nodiscard]] static bool may_start(const Pool& pool, const protocol::Delivery& delivery);
   void start_waiting(Instant now);
+  void look_after_batches(Instant now);
   void stop_overdue(Instant now);
   void send_credit();
 
@@ -105,6 +108,7 @@ class Workbench {
   OutputSender output_sender_;
   Outbox outbox_;
   std::set<std::pair<Instant, LeaseId>> deadlines_;
+  std::optional<Instant> look_again_at_;  // while a pool has more jobs than slots
   std::size_t result_bytes_max_;
   bool closed_ = false;
   Tally tally_;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -119,5 +120,30 @@ class Outcome {
 /// Runs one job. Called by several threads at once; may block. An exception counts as a nack with
 /// its what().
 using Handler = std::function<Outcome(JobContext&)>;
+
+/// A run on the event loop: one thread runs thousands of them, so nothing here blocks, and neither
+/// may what it calls. The run lives until complete() was called; when the last pointer to it goes
+/// before, it has failed.
+class AsyncJob : public JobContext {
+ public:
+  using JobContext::JobContext;
+
+  /// Ends the run; a second call changes nothing. Any thread.
+  virtual void complete(Outcome outcome) = 0;
+  /// Calls back on the loop's thread after `delay`, unless the run has ended by then.
+  virtual void after(Duration delay, std::function<void()> callback) = 0;
+  /// Calls back on the loop's thread, soon. Any thread; ignored when the run has ended.
+  virtual void post(std::function<void()> callback) = 0;
+  /// Calls back on the loop's thread when stop is requested, at once if it was; one for each run.
+  /// A run that does not complete then is not waited for: it keeps its slot until it does.
+  virtual void on_stop(std::function<void()> callback) = 0;
+  /// Calls back on the loop's thread with the poll(2) events of `fd` that came, again and again,
+  /// until `events` is 0 or the run ends. Throws std::system_error when `fd` cannot be polled.
+  virtual void watch(int fd, short events, std::function<void(short)> callback) = 0;
+};
+
+/// Begins one run, on the loop's thread, and returns at once. An exception counts as a nack with
+/// its what().
+using AsyncHandler = std::function<void(std::shared_ptr<AsyncJob>)>;
 
 }  // namespace millrace
