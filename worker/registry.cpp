@@ -9,9 +9,15 @@ void Registry::add(std::string name, Kind kind) {
   kinds_.insert_or_assign(std::move(name), std::move(kind));
 }
 
+void Registry::move(std::string_view name, std::string pool) {
+  kinds_.find(name)->second.pool = std::move(pool);
+}
+
 void Registry::remove_pool(std::string_view pool) {
   std::erase_if(kinds_, [&](const auto& entry) { return entry.second.pool == pool; });
 }
+
+void Registry::remove(std::string_view name) { kinds_.erase(kinds_.find(name)); }
 
 const Kind* Registry::find(std::string_view name) const {
   const auto found = kinds_.find(name);

@@ -210,6 +210,7 @@ void Workbench::put(Verb verb, HeldLease& held, protocol::Outcome outcome) {
   outcome.job = held.delivery.job;
   held.delivery.payload = {};
   book_.end(held, outcome.elapsed);
+  pools_[held.pool].credit.answer();
   outbox_.hold(verb, std::move(outcome));
   // Not before all that its run left behind is settled: see OutputSender.
   if (const auto over = outputs_.end(held.delivery.lease)) let_go(*over);
@@ -235,7 +236,12 @@ void Workbench::release(HeldLease& held) {
 
 /// The delivery is over: nothing of it counts any more.
 void Workbench::finish(LeaseId lease) {
-  pools_[book_.find(lease)->pool].credit.finish();
+  const HeldLease& held = *book_.find(lease);
+  Credit& credit = pools_[held.pool].credit;
+  if (held.state == State::unsettled)
+    credit.settle();
+  else
+    credit.finish();
   book_.erase(lease);
   static_cast<void>(outputs_.end(lease));
 }
@@ -347,7 +353,7 @@ bool Workbench::may_start(const Pool& pool, const protocol::Delivery& delivery) 
   if (pool.started < pool.credit.slots()) return true;
   if (delivery.deliveries > 1 || delivery.timeout > Duration{0}) return false;
   const std::size_t depth =
-      std::min<std::size_t>(pool.executor->depth_max(), pool.credit.runs_within(kBatchSpan));
+      std::min<std::size_t>(pool.executor->depth_max(), pool.credit.run_mean().within(kBatchSpan));
   return pool.started < pool.credit.slots() * depth;
 }
 
