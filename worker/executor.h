@@ -43,6 +43,9 @@ class CompletionQueue {
   bool notified_ MR_GUARDED_BY(mutex_) = false;  // since they were taken
 };
 
+/// The error of a run whose handler threw what has no what().
+inline constexpr const char* kThrewNoText = "exception: the handler threw something without a text";
+
 /// While an executor has more jobs than slots the agent looks this often for what has ended, and
 /// nobody needs to wake it for each.
 inline constexpr Duration kBatchLook{1};

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include "common/util/log.h"
 #include "common/util/thread.h"
 #include "common/util/wakeup.h"
+#include "worker/loop/loop_executor.h"
 #include "worker/thread_executor.h"
 
 namespace millrace::worker {
@@ -23,10 +25,22 @@ namespace {
 /// For handlers that were asked to stop, after the agent has left.
 constexpr Duration kThreadsPatience{500};
 
+/// With a loop of its largest size and a connection kept for each of its runs.
+constexpr rlim_t kFilesWanted = 3 * kLoopSlotsMax;
+
 std::string default_name() {
   std::array<char, 256> host{};
   if (gethostname(host.data(), host.size() - 1) != 0) return fmt::format("worker:{}", getpid());
   return fmt::format("{}:{}", host.data(), getpid());
+}
+
+/// Each run on the loop may have a socket or two; the soft limit is often 1,024, for the sake of
+/// programs that use select().
+void raise_file_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= kFilesWanted) return;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, kFilesWanted);
+  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /// A program's end that waits for nobody: handlers may still be running.
@@ -60,6 +74,9 @@ Status check_threads(const HostOptions& options) {
     return fail(ErrorCode::usage, "both pools have 0 threads: nothing could run");
   if (std::max(options.io_threads, options.cpu_threads) > kThreadsMax)
     return fail(ErrorCode::usage, fmt::format("a pool has at most {} threads", kThreadsMax));
+  if (options.loop_size < 1 || options.loop_size > kLoopSlotsMax)
+    return fail(ErrorCode::usage,
+                fmt::format("the event loop has 1 to {} runs at once", kLoopSlotsMax));
   return {};
 }
 
@@ -67,6 +84,7 @@ Host::Host(HostOptions options, Registry registry)
     : options_(std::move(options)), registry_(std::move(registry)) {
   add_pool(kPoolIo, options_.io_threads);
   add_pool(kPoolCpu, options_.cpu_threads);
+  add_loop();
   agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_, outputs_);
 }
 
@@ -76,6 +94,18 @@ void Host::add_pool(const char* name, std::uint64_t threads) {
   else
     executors_.emplace_back(
         name, std::make_unique<ThreadExecutor>(name, threads, registry_, completions_, outputs_));
+}
+
+void Host::add_loop() {
+  const auto& kinds = registry_.kinds();
+  if (std::none_of(kinds.begin(), kinds.end(),
+                   [](const auto& entry) { return entry.second.pool == kPoolLoop; }))
+    return;
+  raise_file_limit();
+  executors_.emplace_back(
+      kPoolLoop, std::make_unique<LoopExecutor>(
+                     LoopOptions{.slots = options_.loop_size, .host_limit = options_.host_limit},
+                     registry_, completions_, outputs_));
 }
 
 std::vector<PoolSpec> Host::specs() const {

@@ -18,6 +18,10 @@ struct HostOptions {
   /// At most kThreadsMax each; 0: nothing of that pool is offered.
   std::uint64_t io_threads = 0;
   std::uint64_t cpu_threads = 0;
+  /// Runs at once on the event loop, 1 to kLoopSlotsMax. Without a kind of that pool there is none.
+  std::uint64_t loop_size = 256;
+  /// Requests at once to one host by `url.check` on the event loop; 0: no limit.
+  std::uint64_t host_limit = 0;
 };
 
 inline constexpr std::uint64_t kThreadsMax = 4096;
@@ -27,7 +31,7 @@ inline constexpr std::uint64_t kThreadsMax = 4096;
 
 /// Error: usage, for a queue whose name cannot be.
 [[nodiscard]] Status check_queues(const HostOptions& options);
-/// Error: usage, for a number of threads that cannot work.
+/// Error: usage, for a size of a pool that cannot work.
 [[nodiscard]] Status check_threads(const HostOptions& options);
 
 /// What surrounds an agent in a process: its kinds, its pools, its thread and the signals. The
@@ -48,6 +52,7 @@ class Host {
 
  private:
   void add_pool(const char* name, std::uint64_t threads);
+  void add_loop();
   [[nodiscard]] std::vector<PoolSpec> specs() const;
   [[nodiscard]] Farewell run_agent(const Signals& signals);
 

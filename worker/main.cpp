@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct Settings {
   std::string until = "drained";
   std::vector<std::string> allow_net;
   std::string log_level = "info";
+  bool io_threads_given = false;
 };
 
 int refuse(const std::string& problem) {
@@ -36,6 +38,9 @@ std::optional<int> read_settings(Settings& settings, int argc, char** argv) {
   parser.add("io-threads", host.io_threads, "Threads for jobs that wait; 0: none of these kinds");
   parser.add("cpu-threads", host.cpu_threads,
              "Threads for jobs that compute; 0: none of these kinds");
+  parser.add("loop-size", host.loop_size, "Jobs at once on the event loop");
+  parser.add("host-limit", host.host_limit,
+             "Requests to one host at once by url.check on the event loop; 0: no limit");
   parser.add(
       "until", settings.until,
       "Leave when the queues are drained, never (forever), or when nothing is ready (empty)");
@@ -46,7 +51,20 @@ std::optional<int> read_settings(Settings& settings, int argc, char** argv) {
              "CIDR[:PORT] of private addresses that url.check may visit although the broker is "
              "remote; may be repeated");
   parser.add("log-level", settings.log_level, "debug, info, warn or error");
-  return parser.parse(argc, argv);
+  const std::optional<int> code = parser.parse(argc, argv);
+  settings.io_threads_given = parser.was_given("io-threads");
+  return code;
+}
+
+/// Kinds that only wait are at home on the event loop. Who says how many threads there are for jobs
+/// that wait means these kinds, too.
+Registry kinds(const Settings& settings, const NetGuard& guard) {
+  Registry registry = builtin_kinds(guard);
+  if (!settings.io_threads_given)
+    for (const char* kind : {"url.check", "sleep"})
+      if (const Status moved = registry.move(kind, kPoolLoop); !moved)
+        throw std::logic_error(moved.error().message);
+  return registry;
 }
 
 /// Everybody who can reach a broker of this machine is on this machine; a remote broker's jobs may
@@ -72,11 +90,12 @@ int run(int argc, char** argv) {
     return refuse(fmt::format("--until {}: use drained, forever or empty", settings.until));
   if (const Status good = check_queues(settings.host); !good) return refuse(good.error().message);
   if (const Status good = check_threads(settings.host); !good)
-    return refuse("--io-threads, --cpu-threads: " + good.error().message);
+    return refuse("--io-threads, --cpu-threads, --loop-size: " + good.error().message);
   auto guard = make_guard(settings);
   if (!guard) return refuse("--allow-net: " + guard.error().message);
   const Signals signals;
-  Host host(std::move(settings.host), builtin_kinds(std::move(*guard)));
+  Registry registry = kinds(settings, *guard);
+  Host host(std::move(settings.host), std::move(registry));
   return host.run(signals);
 }
 
