@@ -22,6 +22,8 @@ struct Completion {
   Outcome outcome = Outcome::ack();
   StopReason stopped = StopReason::none;
   std::chrono::microseconds elapsed{};
+  /// The process of the run was lost. `outcome` is a nack whose error tells what is known of it.
+  bool crashed = false;
 };
 
 /// Completions on their way to the agent. Any thread pushes, one takes. It holds at most as many as
@@ -42,6 +44,9 @@ class CompletionQueue {
   std::vector<Completion> completions_ MR_GUARDED_BY(mutex_);
   bool notified_ MR_GUARDED_BY(mutex_) = false;  // since they were taken
 };
+
+/// The error of a run whose handler threw what has no what().
+inline constexpr const char* kThrewNoText = "exception: the handler threw something without a text";
 
 /// While an executor has more jobs than slots the agent looks this often for what has ended, and
 /// nobody needs to wake it for each.

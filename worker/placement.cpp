@@ -7,13 +7,15 @@
 #include <charconv>
 #include <cstdint>
 
-#include "common/limits.h"
 #include "common/util/hash.h"
 
 namespace millrace::worker {
 namespace {
 
 constexpr std::array<std::string_view, 3> kTypeNames = {"thread", "process", "loop"};
+
+/// See is_name().
+constexpr std::size_t kNameBytes = 64;
 
 tl::unexpected<Error> wrong(std::string text) { return fail(ErrorCode::usage, std::move(text)); }
 
@@ -67,8 +69,8 @@ ExecutorType type_of_pool(const std::string& pool) {
 /// `process.KIND` …, which has to be a name itself; the end of a long one becomes a number.
 std::string own_pool_name(ExecutorType type, const std::string& kind) {
   std::string name = fmt::format("{}.{}", to_string(type), kind);
-  if (name.size() <= kNameMax) return name;
-  name.resize(kNameMax - 9);
+  if (name.size() <= kNameBytes) return name;
+  name.resize(kNameBytes - 9);
   return fmt::format("{}.{:08x}", name, hash64(kind) & 0xFFFFFFFFU);
 }
 

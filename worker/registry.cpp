@@ -13,10 +13,6 @@ void Registry::move(std::string_view name, std::string pool) {
   kinds_.find(name)->second.pool = std::move(pool);
 }
 
-void Registry::remove_pool(std::string_view pool) {
-  std::erase_if(kinds_, [&](const auto& entry) { return entry.second.pool == pool; });
-}
-
 void Registry::remove(std::string_view name) { kinds_.erase(kinds_.find(name)); }
 
 const Kind* Registry::find(std::string_view name) const {

@@ -147,7 +147,7 @@ Completion ThreadExecutor::run(const Job& job, std::stop_token token) const {
   } catch (const std::exception& error) {
     completion.outcome = Outcome::nack(error.what());
   } catch (...) {
-    completion.outcome = Outcome::nack("exception: the handler threw something without a text");
+    completion.outcome = Outcome::nack(kThrewNoText);
   }
   completion.elapsed = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::steady_clock::now() - begin);

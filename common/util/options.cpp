@@ -226,18 +226,25 @@ bool OptionParser::in_use(const Entry& entry) const {
   return entry.command == app_.get() || entry.command->parsed();
 }
 
-Status OptionParser::apply_flags() const {
-  for (const Entry& entry : entries_) {
+bool OptionParser::was_given(std::string_view name) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    return entry.command == app_.get() && entry.name == name && entry.given;
+  });
+}
+
+Status OptionParser::apply_flags() {
+  for (Entry& entry : entries_) {
     if (entry.flag == nullptr || entry.flag->count() == 0 || !in_use(entry)) continue;
     const Status done = assign(entry.target, entry.flag->results());
     if (!done)
       return tl::make_unexpected(in_place("--" + entry.name, done.error(), ErrorCode::usage));
+    entry.given = true;
   }
   return {};
 }
 
-Status OptionParser::apply_environment() const {
-  for (const Entry& entry : entries_) {
+Status OptionParser::apply_environment() {
+  for (Entry& entry : entries_) {
     if (!in_use(entry) || (entry.flag != nullptr && entry.flag->count() != 0)) continue;
     // Options are read before any other thread starts. NOLINTNEXTLINE(concurrency-mt-unsafe)
     const char* text = std::getenv(entry.variable.c_str());
@@ -246,17 +253,18 @@ Status OptionParser::apply_environment() const {
     const Status done = std::visit(Assign{value}, entry.target);
     if (!done)
       return tl::make_unexpected(in_place(entry.variable, done.error(), ErrorCode::bad_config));
+    entry.given = true;
   }
   return {};
 }
 
-Status OptionParser::apply_file() const {
+Status OptionParser::apply_file() {
   if (config_file_.empty()) return {};
   const auto values = read_config_file(config_file_);
   if (!values) return tl::make_unexpected(values.error());
-  std::map<std::string, const Entry*> known;
+  std::map<std::string, Entry*> known;
   std::vector<std::string> keys;
-  for (const Entry& entry : entries_) {
+  for (Entry& entry : entries_) {
     if (entry.key == "config") continue;
     known.emplace(entry.key, &entry);
     keys.push_back(entry.key);
@@ -271,6 +279,7 @@ Status OptionParser::apply_file() const {
     if (!done)
       return tl::make_unexpected(in_place(fmt::format("{}: `{}`", value.place, value.key),
                                           done.error(), ErrorCode::bad_config));
+    found->second->given = true;
   }
   return {};
 }

@@ -78,6 +78,8 @@ class OptionParser {
   /// Returns an exit code when the program should end now: 0 after help and version, 64 for wrong
   /// usage, 78 for a wrong configuration file or variable; what is wrong stands on stderr.
   [[nodiscard]] std::optional<int> parse(int argc, const char* const* argv);
+  /// After parse(): true when flag, environment or file named this global option.
+  [[nodiscard]] bool was_given(std::string_view name) const;
 
  private:
   struct Entry {
@@ -87,13 +89,14 @@ class OptionParser {
     Target target;
     CLI::App* command = nullptr;
     CLI::Option* flag = nullptr;  // none: configuration only
+    bool given = false;
   };
 
   void add_target(CLI::App& command, const std::string& name, Target target,
                   const std::string& help);
-  [[nodiscard]] Status apply_flags() const;
-  [[nodiscard]] Status apply_environment() const;
-  [[nodiscard]] Status apply_file() const;
+  [[nodiscard]] Status apply_flags();
+  [[nodiscard]] Status apply_environment();
+  [[nodiscard]] Status apply_file();
   [[nodiscard]] bool in_use(const Entry& entry) const;
   [[nodiscard]] std::string explain(const std::string& cli_message) const;
 

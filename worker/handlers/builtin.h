@@ -5,6 +5,8 @@
 
 #include <millrace/handler.h>
 
+#include <memory>
+
 #include "worker/net_guard.h"
 #include "worker/registry.h"
 
@@ -33,6 +35,12 @@ namespace millrace::worker {
 /// the word. Which addresses may be visited is `guard`'s to say. Made before any thread starts.
 [[nodiscard]] Handler make_url_check(NetGuard guard);
 
-[[nodiscard]] Registry builtin_kinds(NetGuard guard);
+// The same on the event loop.
+void run_sleep_async(const std::shared_ptr<AsyncJob>& job);
+[[nodiscard]] AsyncFactory make_url_check_async(NetGuard guard);
+/// For a handler that neither waits nor computes for long.
+[[nodiscard]] AsyncHandler inline_on_loop(Handler handler);
+
+[[nodiscard]] Registry builtin_kinds(const NetGuard& guard);
 
 }  // namespace millrace::worker

@@ -44,7 +44,7 @@ bool read_some(int fd, const Take& take) {
     } else if (size == 0) {
       return false;
     } else if (errno != EINTR) {
-      return errno == EAGAIN || errno == EWOULDBLOCK;
+      return errno == EAGAIN;
     }
   }
   return true;
@@ -105,7 +105,7 @@ void Child::flush() {
         ::write(input_.get(), unwritten_.data() + written, unwritten_.size() - written);
     if (size > 0) {
       written += static_cast<std::size_t>(size);
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+    } else if (errno == EAGAIN) {
       loop_.watch(input_.get(), EPOLLOUT, *this);
       input_watched_ = true;
       break;

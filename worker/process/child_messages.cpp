@@ -105,13 +105,13 @@ void MsgpackWriter::jobs(std::string_view name, const std::vector<ChildEnqueue>&
   }
 }
 
-std::string quoted(std::string_view text) {
+std::string json_text(std::string_view text) {
   return json(text).dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 class JsonWriter {
  public:
-  void text(std::string_view name, std::string_view value) { put(name, quoted(value)); }
+  void text(std::string_view name, std::string_view value) { put(name, json_text(value)); }
   template <class T>
   void number(std::string_view name, T value) {
     put(name, fmt::format("{}", value));
@@ -119,7 +119,7 @@ class JsonWriter {
   /// JSON text as the value it is; other text and bytes under names of their own.
   void payload(std::string_view name, const Payload& value) {
     if (value.form == Payload::Form::binary)
-      return put(fmt::format("{}_base64", name), quoted(base64(value.bytes)));
+      return put(fmt::format("{}_base64", name), json_text(base64(value.bytes)));
     if (value.form == Payload::Form::none) return put(name, "null");
     if (!json::accept(value.bytes)) return text(fmt::format("{}_text", name), value.bytes);
     std::string line = value.bytes;  // a line end is white space here, or it would not be JSON

@@ -31,8 +31,8 @@ struct ToChild {
   LeaseId lease;
   const Job* job = nullptr;   ///< job
   std::uint64_t request = 0;  ///< enqueued: which one
-  std::vector<JobId> ids;     ///< enqueued
-  std::string error;          ///< enqueued: why not
+  std::vector<JobId> ids = {};  ///< enqueued
+  std::string error = {};       ///< enqueued: why not
 };
 
 /// A job that a running job enqueues.
@@ -52,15 +52,15 @@ struct FromChild {
   enum class Type : std::uint8_t { ready, result, error, progress, log, chunk, enqueue };
   Type type = Type::ready;
   int protocol = kStdioVersion;  ///< ready
-  LeaseId lease;                 ///< all others
-  Payload data;                  ///< result, chunk
-  std::string text;              ///< error, progress, log
+  LeaseId lease = {};            ///< all others
+  Payload data = {};             ///< result, chunk
+  std::string text = {};         ///< error, progress, log
   bool retry = true;             ///< error: false is a reject
-  std::optional<Duration> delay;
+  std::optional<Duration> delay = {};
   std::uint64_t done = 0;
   std::uint64_t total = 0;
   std::uint64_t request = 0;  ///< enqueue: the child's number for it, told back
-  std::vector<ChildEnqueue> jobs;
+  std::vector<ChildEnqueue> jobs = {};
 };
 
 /// With the frame around it. `form` is not `unknown`.

@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <deque>
 #include <exception>
 #include <stop_token>
@@ -242,6 +243,11 @@ std::pair<int, int> take_channel() {
 }
 
 }  // namespace
+
+std::optional<std::string> child_kind() {
+  const char* kind = std::getenv(kChildVariable);  // NOLINT(concurrency-mt-unsafe): at the start
+  return kind != nullptr ? std::optional<std::string>(kind) : std::nullopt;
+}
 
 int serve_child(const Registry& registry, const std::string& kind) {
   const Kind* found = registry.find(kind);

@@ -72,7 +72,7 @@ std::vector<NurseryReport> Nursery::take() const {
           unpack_message<NurseryReport>(buffer.data(), static_cast<std::size_t>(size)));
     } else if (size < 0 && errno == EINTR) {
       continue;
-    } else if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+    } else if (size < 0 && errno == EAGAIN) {
       return reports;
     } else {
       throw std::runtime_error("the nursery is lost: it was killed");

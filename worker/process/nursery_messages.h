@@ -16,14 +16,14 @@ struct ChildLimits {
   std::uint64_t cpu_seconds = 0;   ///< RLIMIT_CPU, of each process over its life
   std::uint64_t files = 0;         ///< RLIMIT_NOFILE
   std::uint64_t processes = 0;     ///< RLIMIT_NPROC: of the child's user, all in all
-  MSGPACK_DEFINE_ARRAY(memory_bytes, cpu_seconds, files, processes);
+  MSGPACK_DEFINE_ARRAY(memory_bytes, cpu_seconds, files, processes)
 };
 
 /// Who a child is, when the worker is root.
 struct ChildUser {
   std::uint32_t uid = 0;  ///< 0: as the worker
   std::uint32_t gid = 0;
-  MSGPACK_DEFINE_ARRAY(uid, gid);
+  MSGPACK_DEFINE_ARRAY(uid, gid)
 };
 
 /// The child's 0, 1 and 2 come with the datagram.
@@ -35,14 +35,14 @@ struct SpawnRequest {
   bool clean_environment = false;        ///< PATH, LANG, TZ and HOME only, and `environment`
   ChildLimits limits;
   ChildUser user;
-  MSGPACK_DEFINE_ARRAY(id, command, self, environment, clean_environment, limits, user);
+  MSGPACK_DEFINE_ARRAY(id, command, self, environment, clean_environment, limits, user)
 };
 
 /// To the nursery: a SpawnRequest, or the id of a child to kill with all that descends from it.
 struct NurseryRequest {
   std::uint64_t kill = 0;
   SpawnRequest spawn;
-  MSGPACK_DEFINE_ARRAY(kill, spawn);
+  MSGPACK_DEFINE_ARRAY(kill, spawn)
 };
 
 enum class ReportKind : std::uint8_t {
@@ -56,11 +56,11 @@ struct NurseryReport {
   std::uint8_t kind = 0;
   std::int32_t pid = 0;
   std::int32_t status = 0;  ///< as waitpid() gives it
-  std::string error;
+  std::string error = {};
   std::int64_t user_us = 0;  ///< CPU time of the child and of the descendants it waited for
   std::int64_t system_us = 0;
   std::int64_t rss_max_kib = 0;
-  MSGPACK_DEFINE_ARRAY(id, kind, pid, status, error, user_us, system_us, rss_max_kib);
+  MSGPACK_DEFINE_ARRAY(id, kind, pid, status, error, user_us, system_us, rss_max_kib)
 
   [[nodiscard]] ReportKind report_kind() const { return static_cast<ReportKind>(kind); }
 };

@@ -96,7 +96,7 @@ bool NurseryProcess::serve_requests() {
     message.msg_controllen = control.size();
     const ssize_t size = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return true;
+    if (size < 0 && errno == EAGAIN) return true;
     if (size <= 0) return false;
     std::array<int, 3> fds{-1, -1, -1};
     const cmsghdr* header = CMSG_FIRSTHDR(&message);

@@ -51,27 +51,12 @@ void add_environment(Plan& plan, const SpawnRequest& request) {
   plan.environment.push_back(nullptr);
 }
 
-/// As execvp() looks it up, but before the fork: nothing may allocate after it.
-std::vector<std::string> candidates(const std::string& program) {
-  if (program.find('/') != std::string::npos) return {program};
-  const char* path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): one thread
-  std::vector<std::string> found;
-  std::string_view rest = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
-  while (!rest.empty()) {
-    const std::size_t end = std::min(rest.find(':'), rest.size());
-    const std::string_view folder = rest.substr(0, end);
-    found.push_back(fmt::format("{}/{}", folder.empty() ? "." : folder, program));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
-  return found;
-}
-
 Plan make_plan(const SpawnRequest& request) {
   Plan plan;
   for (const std::string& argument : request.command)
     plan.arguments.push_back(const_cast<char*>(argument.c_str()));  // exec does not write to it
   plan.arguments.push_back(nullptr);
-  if (!request.self) plan.programs = candidates(request.command.front());
+  if (!request.self) plan.programs = program_candidates(request.command.front());
   add_environment(plan, request);
   return plan;
 }
@@ -140,6 +125,20 @@ void reset_signals() {
 }
 
 }  // namespace
+
+std::vector<std::string> program_candidates(const std::string& program) {
+  if (program.find('/') != std::string::npos) return {program};
+  const char* path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): one thread
+  std::vector<std::string> found;
+  std::string_view rest = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
+  while (!rest.empty()) {
+    const std::size_t end = std::min(rest.find(':'), rest.size());
+    const std::string_view folder = rest.substr(0, end);
+    found.push_back(fmt::format("{}/{}", folder.empty() ? "." : folder, program));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return found;
+}
 
 Result<pid_t> spawn_child(const SpawnRequest& request, const std::array<int, 3>& fds, int self) {
   const Plan plan = make_plan(request);

@@ -4,11 +4,15 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 #include "common/errors.h"
 #include "worker/process/nursery_messages.h"
 
 namespace millrace::worker {
+
+/// Where exec looks for `program`: itself when it has a slash, else in each folder of PATH.
+[[nodiscard]] std::vector<std::string> program_candidates(const std::string& program);
 
 /// Starts a program from the nursery: fork and exec. The child leads a session and a process group
 /// of its own, adopts what its descendants leave behind, dies with the nursery, has `fds` as 0, 1

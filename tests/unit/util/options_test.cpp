@@ -123,6 +123,16 @@ TEST_F(OptionsTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
   EXPECT_EQ(min_free_.bytes, 256'000'000U);
 }
 
+TEST_F(OptionsTest, KnowsWhatWasGivenAndNotByWhom) {
+  set("MILLRACE_SLOTS", "1");  // its default
+  ASSERT_EQ(parse({"--grace", "1s", "--config", write_file("attempts = 2\n")}), std::nullopt);
+
+  for (const char* given : {"slots", "grace", "attempts", "config"})
+    EXPECT_TRUE(parser_.was_given(given)) << given;
+  for (const char* other : {"io-threads", "timeout", "none"})
+    EXPECT_FALSE(parser_.was_given(other)) << other;
+}
+
 TEST_F(OptionsTest, EnvironmentNamesTheFileAndTheLists) {
   set("MILLRACE_CONFIG", write_file("[limits]\npayload_bytes_max = \"64KiB\"\n"));
   set("MILLRACE_QUEUE", "x,y");

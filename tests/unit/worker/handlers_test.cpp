@@ -204,5 +204,22 @@ TEST(Registry, OffersNothingOfAPoolThatIsNotThere) {
   EXPECT_NE(registry.find("sum"), nullptr);
 }
 
+TEST(Registry, MovesAKindWhereItCanRun) {
+  Registry registry = builtin_kinds(NetGuard{});
+  for (const char* kind : {"url.check", "sleep", "echo", "fail"}) {
+    EXPECT_TRUE(registry.move(kind, kPoolLoop)) << kind;
+    EXPECT_EQ(registry.find(kind)->pool, kPoolLoop);
+    EXPECT_TRUE(registry.move(kind, kPoolIo)) << kind;
+  }
+  EXPECT_EQ(registry.move("sum", kPoolLoop).error().message,
+            "kind `sum` cannot run on the event loop");
+  EXPECT_EQ(registry.find("sum")->pool, kPoolCpu);
+  EXPECT_EQ(registry.move("none", kPoolIo).error().message, "there is no kind `none`");
+
+  registry.add("waits", {kPoolLoop, {}, {}, run_sleep_async});
+  EXPECT_EQ(registry.move("waits", kPoolIo).error().message,
+            "kind `waits` runs on the event loop only");
+}
+
 }  // namespace
 }  // namespace millrace::worker

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <stdexcept>
 
 namespace millrace::worker {
@@ -39,12 +40,13 @@ bool send_all(int fd, std::string_view bytes) {
 
 UrlServer::UrlServer(Respond respond)
     : respond_(std::move(respond)), listener_(bind_loopback(port_)) {
-  if (listen(listener_, 16) != 0) throw std::runtime_error("cannot listen on 127.0.0.1");
+  if (listen(listener_, 256) != 0) throw std::runtime_error("cannot listen on 127.0.0.1");
   thread_ = std::jthread([this] { serve(); });
 }
 
 UrlServer::~UrlServer() {
   shutdown(listener_, SHUT_RDWR);  // accept() returns
+  if (const int fd = serving_; fd >= 0) shutdown(fd, SHUT_RDWR);
   thread_.join();
   for (const int fd : held_) close(fd);
   close(listener_);
@@ -59,26 +61,41 @@ std::vector<std::string> UrlServer::requests() {
   return requests_;
 }
 
+bool UrlServer::wait_for_requests(std::size_t count) {
+  std::unique_lock lock(mutex_);
+  return arrived_.wait_for(lock, std::chrono::seconds(20),
+                           [&] { return requests_.size() >= count; });
+}
+
 void UrlServer::serve() {
   while (true) {
     const int fd = accept(listener_, nullptr, nullptr);
     if (fd < 0) return;
-    answer(fd);
+    ++connections_;
+    serving_ = fd;
+    while (answer(fd)) {
+    }
+    serving_ = -1;
   }
 }
 
-void UrlServer::answer(int fd) {
+bool UrlServer::answer(int fd) {
   std::string request;
   std::array<char, 4096> buffer{};
   while (request.find("\r\n\r\n") == std::string::npos) {
     const ssize_t got = recv(fd, buffer.data(), buffer.size(), 0);
-    if (got <= 0) break;
+    if (got <= 0 && (request.empty() || got < 0)) {
+      close(fd);
+      return false;
+    }
+    if (got == 0) break;
     request.append(buffer.data(), static_cast<std::size_t>(got));
     if (request.front() == '\x16') break;  // TLS says hello; it gets the same plain answer
   }
   {
     const std::lock_guard lock(mutex_);
     requests_.push_back(request);
+    arrived_.notify_all();
   }
   const Answer reply = respond_(request);
   bool open = send_all(fd, reply.text);
@@ -88,15 +105,17 @@ void UrlServer::answer(int fd) {
     open = send_all(fd, std::string_view(zeros).substr(0, count));
     left -= count;
   }
+  if (reply.keep && open) return true;
   if (reply.hold) {
     held_.push_back(fd);
-    return;
+    return false;
   }
   if (reply.reset) {
     const linger now{1, 0};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
   }
   close(fd);
+  return false;
 }
 
 std::uint16_t closed_port() {

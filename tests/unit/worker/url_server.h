@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -17,6 +19,7 @@ class UrlServer {
     std::string text;
     bool reset = false;     ///< end the connection with RST
     bool hold = false;      ///< keep it open until the server ends
+    bool keep = false;      ///< read another request on it; meanwhile nobody else is served
     std::size_t zeros = 0;  ///< bytes sent behind `text`
   };
   /// `request` is everything up to the blank line.
@@ -31,15 +34,23 @@ class UrlServer {
   [[nodiscard]] std::string url(const std::string& path = "/") const;
   /// Requests so far.
   [[nodiscard]] std::vector<std::string> requests();
+  /// Waits until there are so many; false after 20 s.
+  [[nodiscard]] bool wait_for_requests(std::size_t count);
+  /// Connections so far.
+  [[nodiscard]] int connections() const { return connections_; }
 
  private:
   void serve();
-  void answer(int fd);
+  /// Whether the connection is to be used once more.
+  [[nodiscard]] bool answer(int fd);
 
   Respond respond_;
   std::uint16_t port_ = 0;  // before the listener, which sets it
   int listener_;
   std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::atomic<int> connections_{0};
+  std::atomic<int> serving_{-1};
   std::vector<std::string> requests_;
   std::vector<int> held_;  // by the serving thread
   std::jthread thread_;

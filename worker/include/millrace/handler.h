@@ -125,15 +125,19 @@ class Outcome {
 using Handler = std::function<Outcome(JobContext&)>;
 
 /// A run on the event loop: one thread runs thousands of them, so nothing here blocks, and neither
-/// may what it calls. The run lives until complete() was called; when the last pointer to it goes
-/// before, it has failed.
+/// may what it calls: wait() does, and log() and chunk() do while there is no room, and all runs
+/// with them. The run lives until complete() was called; when the last pointer to it goes before,
+/// it has failed. Everything but complete(), post() and the stop token is for the loop's thread. A
+/// callback that throws fails the run; none is called after its end.
 class AsyncJob : public JobContext {
  public:
   using JobContext::JobContext;
 
-  /// Ends the run; a second call changes nothing. Any thread.
+  /// Ends the run; a second call changes nothing. Any thread. On another than the loop's the run
+  /// ends soon after.
   virtual void complete(Outcome outcome) = 0;
-  /// Calls back on the loop's thread after `delay`, unless the run has ended by then.
+  /// Calls back on the loop's thread after `delay` (0 or more, ms), unless the run has ended by
+  /// then.
   virtual void after(Duration delay, std::function<void()> callback) = 0;
   /// Calls back on the loop's thread, soon. Any thread; ignored when the run has ended.
   virtual void post(std::function<void()> callback) = 0;
@@ -141,7 +145,8 @@ class AsyncJob : public JobContext {
   /// A run that does not complete then is not waited for: it keeps its slot until it does.
   virtual void on_stop(std::function<void()> callback) = 0;
   /// Calls back on the loop's thread with the poll(2) events of `fd` that came, again and again,
-  /// until `events` is 0 or the run ends. Throws std::system_error when `fd` cannot be polled.
+  /// until `events` is 0 or the run ends; once more for the same `fd` it replaces both. The loop
+  /// holds a duplicate of `fd` meanwhile. Throws std::system_error when `fd` cannot be polled.
   virtual void watch(int fd, short events, std::function<void(short)> callback) = 0;
 };
 
