@@ -67,15 +67,16 @@ Host::Host(HostOptions options, Registry registry)
     : options_(std::move(options)), registry_(std::move(registry)) {
   add_pool(kPoolIo, options_.io_threads);
   add_pool(kPoolCpu, options_.cpu_threads);
-  agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_, outputs_);
+  agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_, outputs_,
+                                   children_);
 }
 
 void Host::add_pool(const char* name, std::uint64_t threads) {
   if (threads == 0)
     registry_.remove_pool(name);
   else
-    executors_.emplace_back(
-        name, std::make_unique<ThreadExecutor>(name, threads, registry_, completions_, outputs_));
+    executors_.emplace_back(name, std::make_unique<ThreadExecutor>(
+                                      name, threads, registry_, completions_, outputs_, children_));
 }
 
 std::vector<PoolSpec> Host::specs() const {

@@ -8,6 +8,7 @@
 
 #include "common/util/signals.h"
 #include "worker/agent.h"
+#include "worker/child_jobs.h"
 #include "worker/executor.h"
 #include "worker/registry.h"
 
@@ -56,6 +57,7 @@ class Host {
   // The executors use the two above and what follows, so they go first.
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup()};
+  ChildJobs children_{completions_.wakeup()};
   std::vector<std::pair<std::string, std::unique_ptr<Executor>>> executors_;
   std::unique_ptr<Agent> agent_;
 };
