@@ -33,7 +33,7 @@ void ChildSender::take_new() {
   for (ChildJobs::Call& call : children_.take()) {
     Sending sending;
     sending.call = std::move(call);
-    calls_.push_back(std::move(sending));
+    waiting_.push_back(std::move(sending));
   }
 }
 
@@ -56,75 +56,87 @@ void ChildSender::fill(Sending& sending) {
 
 void ChildSender::turn(Instant now) {
   take_new();
-  for (auto at = calls_.begin(); at != calls_.end();) {
-    if (at->correlation != 0) {
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
+    const bool stopped = at->call.stop.stop_requested();
+    if (!at->is_complete() && !stopped && now < at->send_at) {
       ++at;
-    } else if (at->call.stop.stop_requested()) {
-      at = close(at, fail(ErrorCode::stopping, "the run was asked to stop"));
-    } else if (at->message.jobs.empty() && at->taken == at->call.jobs.size()) {
-      at = close(at, std::move(at->ids));
-    } else if (now < at->send_at) {
-      ++at;
+      continue;
+    }
+    Sending sending = std::move(*at);
+    at = waiting_.erase(at);
+    if (sending.is_complete()) {
+      std::vector<JobId> ids = std::move(sending.ids);
+      close(std::move(sending), std::move(ids));
+    } else if (stopped) {
+      close(std::move(sending), fail(ErrorCode::stopping, "the run was asked to stop"));
     } else {
-      if (at->message.jobs.empty()) fill(*at);
-      at->correlation = link_.request(at->message);
-      ++at;
+      if (sending.message.jobs.empty()) fill(sending);
+      const std::uint64_t correlation = link_.request(sending.message);
+      sent_.emplace(correlation, std::move(sending));
     }
   }
 }
 
 bool ChildSender::answered(std::uint64_t correlation, const protocol::Message& reply, Instant now) {
-  const auto at = std::find_if(calls_.begin(), calls_.end(), [&](const Sending& sending) {
-    return correlation != 0 && sending.correlation == correlation;
-  });
-  if (at == calls_.end()) return false;
-  at->correlation = 0;
-  if (const auto* error = std::get_if<protocol::ErrorReply>(&reply)) {
-    if (is_passing(*error))
-      at->send_at = now + std::max(error->after, kSendAgainAfter);
-    else
-      close(at, tl::make_unexpected(protocol::to_error(*error)));
-    return true;
+  auto node = sent_.extract(correlation);
+  if (node.empty()) return false;
+  Sending& sending = node.mapped();
+  const auto* error = std::get_if<protocol::ErrorReply>(&reply);
+  if (error != nullptr && is_passing(*error)) {
+    sending.send_at = now + std::max(error->after, kSendAgainAfter);
+    waiting_.push_back(std::move(sending));
+  } else if (error != nullptr) {
+    close(std::move(sending), tl::make_unexpected(protocol::to_error(*error)));
+  } else if (const auto* answer = std::get_if<protocol::Enqueued>(&reply)) {
+    for (std::size_t i = 0; i < sending.message.jobs.size(); ++i)
+      sending.ids.push_back(i < answer->ids.size() ? answer->ids[i]
+                                                   : JobId{answer->first.value + i});
+    sending.message.jobs.clear();
+    sending.send_at = {};
+    waiting_.push_back(std::move(sending));  // the next turn goes on with it
+  } else {
+    close(std::move(sending),
+          fail(ErrorCode::internal, "the broker answered ENQUEUE with something else"));
   }
-  const auto* answer = std::get_if<protocol::Enqueued>(&reply);
-  if (answer == nullptr) {
-    close(at, fail(ErrorCode::internal, "the broker answered ENQUEUE with something else"));
-    return true;
-  }
-  const std::size_t count = at->message.jobs.size();
-  for (std::size_t i = 0; i < count; ++i)
-    at->ids.push_back(i < answer->ids.size() ? answer->ids[i] : JobId{answer->first.value + i});
-  at->message.jobs.clear();
   return true;
 }
 
-ChildSender::Calls::iterator ChildSender::close(Calls::iterator at, ChildJobs::Answer answer) {
-  const LeaseId lease = at->call.lease;
-  const ChildJobs::Callback callback = std::move(at->call.callback);
-  const auto next = calls_.erase(at);
+void ChildSender::close(Sending sending, ChildJobs::Answer answer) {
   // First, so that what it enqueues in its turn keeps the outcome waiting.
-  callback(std::move(answer));
-  children_.close(lease);
-  closed_.push_back(lease);
-  return next;
+  sending.call.callback(std::move(answer));
+  children_.close(sending.call.lease);
+  closed_.push_back(sending.call.lease);
 }
 
 void ChildSender::discard(LeaseId lease) {
   take_new();
-  for (auto at = calls_.begin(); at != calls_.end();) {
+  std::vector<Sending> lost;
+  for (auto at = waiting_.begin(); at != waiting_.end();) {
     if (at->call.lease != lease) {
       ++at;
       continue;
     }
-    if (at->correlation != 0) link_.forget(at->correlation);
-    at = close(at, fail(ErrorCode::lease_lost, "the run does not hold its job any more"));
+    lost.push_back(std::move(*at));
+    at = waiting_.erase(at);
   }
+  for (auto at = sent_.begin(); at != sent_.end();) {
+    if (at->second.call.lease != lease) {
+      ++at;
+      continue;
+    }
+    link_.forget(at->first);
+    lost.push_back(std::move(at->second));
+    at = sent_.erase(at);
+  }
+  for (Sending& sending : lost)
+    close(std::move(sending),
+          fail(ErrorCode::lease_lost, "the run does not hold its job any more"));
 }
 
 std::optional<Instant> ChildSender::next_due() const {
   std::optional<Instant> next;
-  for (const Sending& sending : calls_)
-    if (sending.correlation == 0 && (!next || sending.send_at < *next)) next = sending.send_at;
+  for (const Sending& sending : waiting_)
+    if (!next || sending.send_at < *next) next = sending.send_at;
   return next;
 }
 

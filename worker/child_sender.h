@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -40,20 +41,22 @@ class ChildSender {
     ChildJobs::Call call;
     std::size_t taken = 0;  ///< jobs that are in `message` or were in one before
     std::vector<JobId> ids;
-    protocol::Enqueue message;      ///< not answered; without jobs: there is none
-    std::uint64_t correlation = 0;  ///< 0: it is not on its way
-    Instant send_at{};              ///< not before; a broker that is busy says so
+    protocol::Enqueue message;  ///< not answered; without jobs: there is none
+    Instant send_at{};          ///< not before; a broker that is busy says so
+    [[nodiscard]] bool is_complete() const {
+      return message.jobs.empty() && taken == call.jobs.size();
+    }
   };
-  using Calls = std::list<Sending>;
 
   void take_new();
   void fill(Sending& sending);
   /// The call has its answer.
-  Calls::iterator close(Calls::iterator at, ChildJobs::Answer answer);
+  void close(Sending sending, ChildJobs::Answer answer);
 
   Link& link_;
   ChildJobs& children_;
-  Calls calls_;
+  std::list<Sending> waiting_;             // nothing of them is on its way
+  std::map<std::uint64_t, Sending> sent_;  // by correlation
   std::vector<LeaseId> closed_;
   std::uint64_t counter_ = 0;
   std::size_t jobs_max_ = Limits{}.enqueue_jobs_max;

@@ -241,11 +241,15 @@ TEST(EngineChildren, AfterARestartTheWorkerMayAskBeforeItsResume) {
 
 TEST(EngineChildren, TheLeaseIsLookedAtAgainWhenUniqueKeysAreKnown) {
   Parent parent;
+  parent.enqueue(1);  // so that the request itself need not be looked up
+  parent.broker.hold_commits(true);
   const std::uint64_t asked = parent.worker.send(parent.message({keyed("a")}));
   parent.broker.turn();
   const std::uint64_t acked = parent.worker.send(
       protocol::Ack{{{parent.delivery.lease, parent.delivery.job, {}, {}, Duration{-1}, {}}}});
+  parent.broker.turn();
 
+  parent.broker.hold_commits(false);
   parent.broker.run();
 
   EXPECT_TRUE(parent.worker.answer(acked).has_value());
@@ -253,7 +257,7 @@ TEST(EngineChildren, TheLeaseIsLookedAtAgainWhenUniqueKeysAreKnown) {
   ASSERT_TRUE(answer.has_value());
   ASSERT_TRUE(std::holds_alternative<protocol::ErrorReply>(*answer));
   EXPECT_EQ(std::get<protocol::ErrorReply>(*answer).code, "lease_lost");
-  EXPECT_EQ(parent.broker.disk().jobs.size(), 1U);
+  EXPECT_EQ(parent.broker.disk().jobs.size(), 2U);
   EXPECT_TRUE(parent.broker.disk().unique.empty());
 }
 
@@ -262,10 +266,13 @@ TEST(EngineChildren, ARequestThatIsLookedUpMayFindTheLeaseLost) {
   parent.enqueue(1);
   Enqueue old = parent.message(jobs(1));
   parent.enqueue(1);  // so that the counter of `old` has to be looked up
+  parent.broker.hold_commits(true);
   const std::uint64_t asked = parent.worker.send(old);
   parent.broker.turn();
   parent.worker.send(protocol::Release{{{parent.delivery.lease, parent.delivery.job, {}, {}}}});
+  parent.broker.turn();
 
+  parent.broker.hold_commits(false);
   parent.broker.run();
 
   const auto answer = parent.worker.answer(asked);

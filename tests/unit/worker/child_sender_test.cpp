@@ -16,7 +16,7 @@ class ChildSenderTest : public WorkbenchTest {
   ChildSenderTest() {
     protocol::Welcome welcome;
     welcome.enqueue_jobs_max = 3;
-    welcome.enqueue_bytes_max = 1000;
+    welcome.enqueue_bytes_max = 700;
     bench_->connected(welcome);
     bench_->resumed({});
     deliver({1, 2});
@@ -114,7 +114,7 @@ TEST_F(ChildSenderTest, AnOutcomeWaitsForTheAnswerAndThenForTheOutput) {
 
 TEST_F(ChildSenderTest, ManyJobsGoInSeveralMessagesOneAfterTheOther) {
   enqueue(1, 5);
-  EXPECT_EQ(sent().jobs.size(), 2U);  // 1000 bytes, of which each takes 320 and its words
+  EXPECT_EQ(sent().jobs.size(), 2U);  // of 700 bytes each takes 320 and its words
   accept(40);
   EXPECT_EQ(sent().jobs.size(), 2U);
   EXPECT_EQ(sent().request.counter, 2U);
