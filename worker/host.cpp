@@ -102,7 +102,8 @@ Host::Host(HostPlan plan)
   if (plan.nursery)
     processes_ = std::make_unique<ProcessHost>(std::move(*plan.nursery), [this] { stop(); });
   for (const PoolPlan& pool : pools_) executors_.push_back(make_executor(pool));
-  agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_, outputs_);
+  agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_, outputs_,
+                                   children_);
 }
 
 std::unique_ptr<Executor> Host::make_executor(const PoolPlan& pool) {
@@ -111,16 +112,17 @@ std::unique_ptr<Executor> Host::make_executor(const PoolPlan& pool) {
       return std::make_unique<ProcessExecutor>(
           *processes_,
           make_process_spec(pool, *registry_.find(pool.kind), options_.children, user_),
-          completions_, outputs_);
+          completions_, outputs_, children_);
     case ExecutorType::loop:
       raise_file_limit();
       return std::make_unique<LoopExecutor>(
           LoopOptions{.slots = pool.size, .host_limit = options_.host_limit}, registry_,
-          completions_, outputs_);
+          completions_, outputs_, children_);
     case ExecutorType::thread:
       break;
   }
-  return std::make_unique<ThreadExecutor>(pool.name, pool.size, registry_, completions_, outputs_);
+  return std::make_unique<ThreadExecutor>(pool.name, pool.size, registry_, completions_, outputs_,
+                                          children_);
 }
 
 std::vector<PoolSpec> Host::specs() const {

@@ -8,6 +8,7 @@
 
 #include "common/util/signals.h"
 #include "worker/agent.h"
+#include "worker/child_jobs.h"
 #include "worker/executor.h"
 #include "worker/placement.h"
 #include "worker/process/child_settings.h"
@@ -75,6 +76,7 @@ class Host {
   // The executors use the two above and what follows, so they go first.
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup()};
+  ChildJobs children_{completions_.wakeup()};
   std::unique_ptr<ProcessHost> processes_;
   std::vector<std::unique_ptr<Executor>> executors_;  // of `pools_`, in that order
   std::unique_ptr<Agent> agent_;

@@ -26,11 +26,13 @@ std::string shortened(std::string text) {
 }  // namespace
 
 Workbench::Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools,
-                     OutputBuffer& outputs)
+                     OutputBuffer& outputs, ChildJobs& children)
     : link_(link),
       registry_(registry),
       outputs_(outputs),
       output_sender_(link, outputs),
+      children_(children),
+      child_sender_(link, children),
       result_bytes_max_(Limits{}.result_bytes_max) {
   MR_ASSERT(!pools.empty());
   for (const PoolSpec& pool : pools) {
@@ -43,6 +45,7 @@ Workbench::Workbench(Link& link, const Registry& registry, const std::vector<Poo
 
 void Workbench::connected(const protocol::Welcome& welcome) {
   output_sender_.connected(welcome);
+  child_sender_.connected(welcome);
   if (welcome.result_bytes_max > 0) result_bytes_max_ = welcome.result_bytes_max;
   const std::uint64_t leases_max =
       welcome.leases_max > 0 ? welcome.leases_max : Limits{}.leases_per_worker_max;
@@ -84,6 +87,7 @@ void Workbench::drop(const std::vector<LeaseId>& leases) {
     } else if (++held->drops > 1) {
       if (const auto correlation = outbox_.drop(lease)) link_.forget(*correlation);
       outputs_.discard(lease);
+      child_sender_.discard(lease);
       finish(lease);
     }
   }
@@ -181,6 +185,9 @@ void Workbench::complete(Completion completion) {
   else
     outcome.error = shortened(std::move(completion.outcome.error));
   if (verb == Verb::nack && completion.outcome.delay) outcome.delay = *completion.outcome.delay;
+  // What we stopped was meant to end, however it did.
+  outcome.crashed =
+      verb == Verb::nack && completion.crashed && completion.stopped == StopReason::none;
   put(verb, *held, std::move(outcome));
 }
 
@@ -212,8 +219,18 @@ void Workbench::put(Verb verb, HeldLease& held, protocol::Outcome outcome) {
   book_.end(held, outcome.elapsed);
   pools_[held.pool].credit.answer();
   outbox_.hold(verb, std::move(outcome));
-  // Not before all that its run left behind is settled: see OutputSender.
-  if (const auto over = outputs_.end(held.delivery.lease)) let_go(*over);
+  // Not before all that its run enqueued is answered: see ChildSender.
+  if (!children_.has_open(held.delivery.lease)) let_go_after_output(held.delivery.lease);
+}
+
+void Workbench::let_go_after_children() {
+  for (const LeaseId lease : child_sender_.take_closed())
+    if (!children_.has_open(lease) && outbox_.is_held(lease)) let_go_after_output(lease);
+}
+
+/// Nor before all that its run left behind is settled: see OutputSender.
+void Workbench::let_go_after_output(LeaseId lease) {
+  if (const auto over = outputs_.end(lease)) let_go(*over);
 }
 
 /// Nothing of this run's output is on its way any more: so its outcome may go.
@@ -255,6 +272,7 @@ void Workbench::revoke(const std::vector<LeaseId>& leases, StopReason reason) {
     } else if (held->state == State::running) {
       book_.revoke(*held);
       outputs_.discard(lease);
+      child_sender_.discard(lease);
       pools_[held->pool].executor->cancel(lease, reason);
     }
     // An outcome that is on its way gets its SETTLED, saying `cancelled`.
@@ -273,6 +291,7 @@ bool Workbench::answered(std::uint64_t correlation, const protocol::Message& rep
     for (const OutputBuffer::Ended& run : *over) let_go(run);
     return true;
   }
+  if (child_sender_.answered(correlation, reply, now)) return true;
   const auto* error = std::get_if<protocol::ErrorReply>(&reply);
   if (error != nullptr && error->retryable)
     return outbox_.postpone(correlation, now + std::max(error->after, kSendAgainAfter));
@@ -327,6 +346,8 @@ void Workbench::turn(Instant now) {
   stop_overdue(now);
   start_waiting(now);
   look_after_batches(now);
+  child_sender_.turn(now);
+  let_go_after_children();
   output_sender_.turn(now);
   for (Outbox::Parcel& parcel : outbox_.pack(now)) {
     const bool is_release = parcel.verb == Verb::release;
@@ -429,6 +450,7 @@ std::optional<Instant> Workbench::next_deadline() const {
     if (at && (!next || *at < *next)) next = at;
   };
   sooner(output_sender_.next_due());
+  sooner(child_sender_.next_due());
   sooner(look_again_at_);
   if (!deadlines_.empty()) sooner(deadlines_.begin()->first);
   return next;

@@ -59,11 +59,11 @@ class Job:
         """A part of the result, stored and streamed before the end."""
         self._say("chunk", **_payload("data", data))
 
-    def enqueue(self, *jobs):
+    def enqueue(self, *jobs, queue=""):
         """Enqueues further jobs, each a dict of kind, payload and options; blocks until the broker
         has them. Returns their ids. Raises RuntimeError when the broker refuses."""
         self._requests += 1
-        self._say("enqueue", request=self._requests, jobs=list(jobs))
+        self._say("enqueue", request=self._requests, queue=queue, jobs=list(jobs))
         answer = self._channel.answers.get()
         if "error" in answer:
             raise RuntimeError(answer["error"])

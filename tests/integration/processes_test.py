@@ -228,7 +228,7 @@ class Processes(millrace_testing.Case):
     def test_only_a_whole_path_may_be_run(self):
         for value in ("upper=tr a-z A-Z", "upper=/no/such/program", "Upper=/usr/bin/tr", "upper"):
             with self.subTest(value=value):
-                worker = self.start([millrace_testing.program("millrace-worker"), "--exec", value])
+                worker = self.start([millrace_testing.BIN / "millrace-worker", "--exec", value])
                 self.assertIn(worker.wait(), (64, 78))
 
 

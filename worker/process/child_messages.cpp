@@ -53,7 +53,7 @@ class MsgpackWriter {
     pack_.pack_array(static_cast<std::uint32_t>(ids.size()));
     for (const JobId id : ids) pack_.pack(id.value);
   }
-  void jobs(std::string_view name, const std::vector<ChildEnqueue>& jobs);
+  void jobs(std::string_view name, const std::vector<JobRequest>& jobs);
   [[nodiscard]] std::string take() {
     std::string frame(buffer_.data(), buffer_.size());
     const std::size_t length = frame.size() - kLengthBytes;
@@ -89,19 +89,22 @@ class MsgpackWriter {
   unsigned fields_ = 0;
 };
 
-void MsgpackWriter::jobs(std::string_view name, const std::vector<ChildEnqueue>& jobs) {
+void MsgpackWriter::jobs(std::string_view name, const std::vector<JobRequest>& jobs) {
   key(name);
   pack_.pack_array(static_cast<std::uint32_t>(jobs.size()));
-  for (const ChildEnqueue& job : jobs) {
-    pack_.pack_map(8);
+  for (const JobRequest& job : jobs) {
+    pack_.pack_map(11);
     pack_text("kind"), pack_text(job.kind);
     pack_text("payload"), pack_payload(job.payload);
-    pack_text("queue"), pack_text(job.queue);
-    pack_text("priority"), pack_.pack(job.priority.value_or(-1));
+    pack_text("priority"), pack_.pack(job.priority);
     pack_text("max_attempts"), pack_.pack(job.max_attempts);
+    pack_text("crashes_max"), pack_.pack(job.crashes_max);
     pack_text("delay_ms"), pack_.pack(job.delay.count());
+    pack_text("run_at"), pack_.pack(job.run_at.time_since_epoch().count());
     pack_text("timeout_ms"), pack_.pack(job.timeout.count());
-    pack_text("unique_key"), pack_text(job.unique_key);
+    pack_text("retry"), pack_text(job.retry);
+    pack_text("expires_in_ms"), pack_.pack(job.expires_in.count());
+    pack_text("unique_key"), pack_text(job.unique.key);
   }
 }
 
@@ -289,18 +292,27 @@ std::size_t type_of(const std::optional<std::string>& name,
 }
 
 template <class Fields>
-ChildEnqueue read_job(const Fields& fields) {
-  ChildEnqueue job;
+JobRequest read_job(const Fields& fields) {
+  // What is out of range is for the broker to refuse, in its words.
+  const auto small = [&](std::string_view name, int standard) {
+    const std::int64_t value = fields.integer(name).value_or(standard);
+    return static_cast<int>(std::clamp<std::int64_t>(value, -1, INT32_MAX));
+  };
+  const auto span = [&](std::string_view name) {
+    return Duration(fields.integer(name).value_or(0));
+  };
+  JobRequest job;
   job.kind = fields.text("kind").value_or("");
   job.payload = fields.payload("payload");
-  job.queue = fields.text("queue").value_or("");
-  if (const auto priority = fields.integer("priority"); priority && *priority >= 0)
-    job.priority = static_cast<int>(std::min<std::int64_t>(*priority, INT32_MAX));
-  const std::int64_t attempts = fields.integer("max_attempts").value_or(0);
-  job.max_attempts = static_cast<int>(std::clamp<std::int64_t>(attempts, -1, INT32_MAX));
-  job.delay = Duration(fields.integer("delay_ms").value_or(0));
-  job.timeout = Duration(fields.integer("timeout_ms").value_or(0));
-  job.unique_key = fields.text("unique_key").value_or("");
+  job.priority = small("priority", kPriorityDefault);
+  job.max_attempts = small("max_attempts", 0);
+  job.crashes_max = small("crashes_max", 0);
+  job.delay = span("delay_ms");
+  job.run_at = Time(span("run_at"));
+  job.timeout = span("timeout_ms");
+  job.retry = fields.text("retry").value_or("");
+  job.expires_in = span("expires_in_ms");
+  job.unique.key = fields.text("unique_key").value_or("");
   return job;
 }
 
@@ -342,6 +354,7 @@ FromChild read(const Fields& fields) {
       break;
     case Type::enqueue:
       message.request = count("request");
+      message.queue = fields.text("queue").value_or("");
       for (const Fields& job : fields.list("jobs")) message.jobs.push_back(read_job(job));
       break;
     case Type::ready:
@@ -402,6 +415,7 @@ std::string encode(const FromChild& message) {
       break;
     case Type::enqueue:
       out.number("request", message.request);
+      out.text("queue", message.queue);
       out.jobs("jobs", message.jobs);
       break;
   }

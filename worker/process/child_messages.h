@@ -35,18 +35,6 @@ struct ToChild {
   std::string error = {};       ///< enqueued: why not
 };
 
-/// A job that a running job enqueues.
-struct ChildEnqueue {
-  std::string kind;
-  Payload payload;
-  std::string queue;  ///< empty: that of the job
-  std::optional<int> priority;
-  int max_attempts = 0;
-  Duration delay{};
-  Duration timeout{};
-  std::string unique_key;
-};
-
 /// Child → worker.
 struct FromChild {
   enum class Type : std::uint8_t { ready, result, error, progress, log, chunk, enqueue };
@@ -60,7 +48,8 @@ struct FromChild {
   std::uint64_t done = 0;
   std::uint64_t total = 0;
   std::uint64_t request = 0;  ///< enqueue: the child's number for it, told back
-  std::vector<ChildEnqueue> jobs = {};
+  std::string queue = {};     ///< enqueue: where to; empty: the queue of the job
+  std::vector<JobRequest> jobs = {};
 };
 
 /// With the frame around it. `form` is not `unknown`.

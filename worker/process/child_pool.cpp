@@ -37,8 +37,12 @@ bool may_queue(const Job& job) {
 }  // namespace
 
 ChildPool::ChildPool(ProcessHost& host, ProcessSpec spec, CompletionQueue& completions,
-                     OutputBuffer& outputs)
-    : host_(host), spec_(std::move(spec)), completions_(completions), outputs_(outputs) {}
+                     OutputBuffer& outputs, ChildJobs& children)
+    : host_(host),
+      spec_(std::move(spec)),
+      completions_(completions),
+      outputs_(outputs),
+      children_(children) {}
 
 ChildPool::~ChildPool() {
   for (const Member& member : members_) {
@@ -310,7 +314,7 @@ void ChildPool::on_message(Member& member, FromChild message) {
         return condemn(member, error.what());
       }
     case Type::enqueue:
-      return on_enqueue(member, message);
+      return on_enqueue(member, std::move(message));
     case Type::ready:
       break;
   }
@@ -327,12 +331,28 @@ void ChildPool::on_ready(Member& member, const FromChild& message) {
   member.helpers = children_of(member.child->pid());
 }
 
-void ChildPool::on_enqueue(Member& member, const FromChild& message) {
-  member.child->write(encode({.type = ToChild::Type::enqueued,
-                              .lease = message.lease,
-                              .request = message.request,
-                              .error = "not_allowed: this worker cannot enqueue"},
-                             member.stream.form()));
+void ChildPool::on_enqueue(Member& member, FromChild message) {
+  if (message.jobs.empty()) return condemn(member, "protocol: it enqueues no job");
+  children_.enqueue(
+      member.runs.front().job, {}, std::move(message.jobs), message.queue,
+      [this, life = life(), child = member.child->id(), lease = message.lease,
+       request = message.request](const ChildJobs::Answer& answer) {
+        // On the agent's thread, which ends before the host does.
+        host_.post([this, life, child, lease, request, answer] {
+          if (!life.expired()) answer_enqueue(child, lease, request, answer);
+        });
+      });
+}
+
+void ChildPool::answer_enqueue(std::uint64_t child, LeaseId lease, std::uint64_t request,
+                               const ChildJobs::Answer& answer) {
+  ToChild told{.type = ToChild::Type::enqueued, .lease = lease, .request = request};
+  if (answer)
+    told.ids = *answer;
+  else
+    told.error = fmt::format("{}: {}", to_string(answer.error().code), answer.error().message);
+  for (Member& member : members_)
+    if (member.child->id() == child) member.child->write(encode(told, member.stream.form()));
 }
 
 void ChildPool::end_run(Member& member, Outcome outcome) {

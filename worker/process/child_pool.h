@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "worker/child_jobs.h"
 #include "worker/executor.h"
 #include "worker/output_buffer.h"
 #include "worker/process/child_messages.h"
@@ -23,7 +24,7 @@ namespace millrace::worker {
 class ChildPool final : public ProcessPool, private ProcessHost::Listener {
  public:
   ChildPool(ProcessHost& host, ProcessSpec spec, CompletionQueue& completions,
-            OutputBuffer& outputs);
+            OutputBuffer& outputs, ChildJobs& children);
   ~ChildPool() override;
 
   void begin() override;
@@ -69,7 +70,9 @@ class ChildPool final : public ProcessPool, private ProcessHost::Listener {
   void read_messages(Member& member);
   void on_message(Member& member, FromChild message);
   void on_ready(Member& member, const FromChild& message);
-  void on_enqueue(Member& member, const FromChild& message);
+  void on_enqueue(Member& member, FromChild message);
+  void answer_enqueue(std::uint64_t child, LeaseId lease, std::uint64_t request,
+                      const ChildJobs::Answer& answer);
   void end_run(Member& member, Outcome outcome);
   void begin_next(Member& member);
   [[nodiscard]] std::optional<std::string> leftovers(const Member& member) const;
@@ -85,6 +88,7 @@ class ChildPool final : public ProcessPool, private ProcessHost::Listener {
   const ProcessSpec spec_;
   CompletionQueue& completions_;
   OutputBuffer& outputs_;
+  ChildJobs& children_;
 
   std::deque<Run> waiting_;
   std::list<Member> members_;

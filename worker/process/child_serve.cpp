@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <deque>
 #include <exception>
+#include <map>
+#include <stdexcept>
 #include <stop_token>
 #include <thread>
 #include <utility>
@@ -94,6 +96,18 @@ class Ear {
     stop_ = turn.stop;
     return turn;
   }
+  /// The answer to `enqueue`; blocks. Nothing: stop was requested, or the worker is gone.
+  std::optional<JobMessage> answer(std::uint64_t request, const std::stop_token& stop) {
+    const std::stop_callback wake(stop, [this] {
+      Lock lock(mutex_);
+      changed_.notify_all();
+    });
+    Lock lock(mutex_);
+    while (!answers_.contains(request) && !closed_ && !stop.stop_requested())
+      changed_.wait(mutex_);
+    auto found = answers_.extract(request);
+    return found.empty() ? std::nullopt : std::optional(std::move(found.mapped()));
+  }
   bool others_wait() {
     Lock lock(mutex_);
     return !turns_.empty();
@@ -117,10 +131,14 @@ class Ear {
       stream.append({buffer.data(), static_cast<std::size_t>(size)});
       if (!take_messages(stream)) break;
     }
-    Lock lock(mutex_);
-    closed_ = true;
-    stop_.request_stop();
-    changed_.notify_all();
+    std::stop_source running(std::nostopstate);
+    {
+      Lock lock(mutex_);
+      closed_ = true;
+      running = stop_;
+      changed_.notify_all();
+    }
+    running.request_stop();
   }
 
   bool take_messages(ChildStream& stream) {
@@ -135,16 +153,27 @@ class Ear {
   }
 
   void take(JobMessage message) {
+    if (message.type == ToChild::Type::cancel) return cancel(message.lease);
     Lock lock(mutex_);
     if (message.type == ToChild::Type::job) {
       turns_.push_back({std::move(message.job), {}});
       if (turns_.size() > 1) gathering_ = true;
       changed_.notify_all();
-    } else if (message.type == ToChild::Type::cancel) {
-      if (running_ == message.lease) stop_.request_stop();
-      for (Turn& turn : turns_)
-        if (turn.job.lease == message.lease) turn.stop.request_stop();
+    } else {
+      answers_.emplace(message.request, std::move(message));
+      changed_.notify_all();
     }
+  }
+
+  void cancel(LeaseId lease) {
+    std::stop_source source(std::nostopstate);
+    {
+      Lock lock(mutex_);
+      if (running_ == lease) source = stop_;
+      for (const Turn& turn : turns_)
+        if (turn.job.lease == lease) source = turn.stop;
+    }
+    source.request_stop();  // runs callbacks of the handler: not under our lock
   }
 
   const int fd_;
@@ -153,6 +182,7 @@ class Ear {
   Mutex mutex_;
   Condition changed_;
   std::deque<Turn> turns_ MR_GUARDED_BY(mutex_);
+  std::map<std::uint64_t, JobMessage> answers_ MR_GUARDED_BY(mutex_);
   LeaseId running_ MR_GUARDED_BY(mutex_);
   std::stop_source stop_ MR_GUARDED_BY(mutex_);
   bool closed_ MR_GUARDED_BY(mutex_) = false;
@@ -162,8 +192,8 @@ class Ear {
 /// What a handler sees.
 class ChildContext final : public JobContext {
  public:
-  ChildContext(const Turn& turn, Mouth& mouth)
-      : JobContext(turn.job, turn.stop.get_token()), mouth_(mouth) {}
+  ChildContext(const Turn& turn, Mouth& mouth, Ear& ear)
+      : JobContext(turn.job, turn.stop.get_token()), mouth_(mouth), ear_(ear) {}
 
   /// The newest progress, if it was held back.
   void finish() {
@@ -191,9 +221,22 @@ class ChildContext final : public JobContext {
     mouth_.say({.type = FromChild::Type::chunk, .lease = job().lease, .data = std::move(part)},
                false);
   }
+  std::vector<JobId> put_jobs(std::vector<JobRequest> jobs, const std::string& queue) override {
+    if (jobs.empty()) return {};
+    static std::uint64_t last_request = 0;  // of this process, which has one handler at a time
+    FromChild message{.type = FromChild::Type::enqueue, .lease = job().lease, .request = ++last_request};
+    message.queue = queue;
+    message.jobs = std::move(jobs);
+    mouth_.say(message, false);
+    auto answer = ear_.answer(message.request, stop_token());
+    if (!answer) throw std::runtime_error("stopping: the run was asked to stop");
+    if (!answer->error.empty()) throw std::runtime_error(answer->error);
+    return std::move(answer->ids);
+  }
 
  private:
   Mouth& mouth_;
+  Ear& ear_;
   FromChild progress_;
   Clock::time_point progress_at_{};
   bool held_back_ = false;
@@ -260,7 +303,7 @@ int serve_child(const Registry& registry, const std::string& kind) {
   mouth.say({.type = FromChild::Type::ready}, false);
   Ear ear(in, mouth);
   while (auto turn = ear.next()) {
-    ChildContext context(*turn, mouth);
+    ChildContext context(*turn, mouth, ear);
     Outcome outcome = run(found->handler, context);
     context.finish();
     const bool litter = left_behind().has_value();

@@ -26,8 +26,7 @@ Payload as_payload(std::string bytes) {
 
 }  // namespace
 
-OncePool::OncePool(ProcessHost& host, ProcessSpec spec, CompletionQueue& completions,
-                   OutputBuffer&)
+OncePool::OncePool(ProcessHost& host, ProcessSpec spec, CompletionQueue& completions)
     : host_(host), spec_(std::move(spec)), completions_(completions) {}
 
 OncePool::~OncePool() {

@@ -5,7 +5,6 @@
 #include <list>
 #include <string>
 
-#include "worker/output_buffer.h"
 #include "worker/process/process_host.h"
 #include "worker/process/process_pool.h"
 #include "worker/process/process_spec.h"
@@ -16,8 +15,7 @@ namespace millrace::worker {
 /// (EX_DATAERR) is rejected, any other has failed; a signal is a crash.
 class OncePool final : public ProcessPool, private ProcessHost::Listener {
  public:
-  OncePool(ProcessHost& host, ProcessSpec spec, CompletionQueue& completions,
-           OutputBuffer& outputs);
+  OncePool(ProcessHost& host, ProcessSpec spec, CompletionQueue& completions);
   ~OncePool() override;
 
   void begin() override;

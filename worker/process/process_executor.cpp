@@ -15,19 +15,21 @@ constexpr std::size_t kDepthMax = 64;
 constexpr Duration kStopLook{5};
 
 std::unique_ptr<ProcessPool> make_pool(ProcessHost& host, const ProcessSpec& spec,
-                                       CompletionQueue& completions, OutputBuffer& outputs) {
-  if (spec.once) return std::make_unique<OncePool>(host, spec, completions, outputs);
-  return std::make_unique<ChildPool>(host, spec, completions, outputs);
+                                       CompletionQueue& completions, OutputBuffer& outputs,
+                                       ChildJobs& children) {
+  if (spec.once) return std::make_unique<OncePool>(host, spec, completions);
+  return std::make_unique<ChildPool>(host, spec, completions, outputs, children);
 }
 
 }  // namespace
 
 ProcessExecutor::ProcessExecutor(ProcessHost& host, const ProcessSpec& spec,
-                                 CompletionQueue& completions, OutputBuffer& outputs)
+                                 CompletionQueue& completions, OutputBuffer& outputs,
+                                 ChildJobs& children)
     : host_(host),
       slots_(spec.size),
       depth_max_(spec.once ? 1 : kDepthMax),
-      pool_(make_pool(host, spec, completions, outputs)) {
+      pool_(make_pool(host, spec, completions, outputs, children)) {
   host_.post([pool = pool_.get()] { pool->begin(); });
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "common/util/mutex.h"
+#include "worker/child_jobs.h"
 #include "worker/executor.h"
 #include "worker/output_buffer.h"
 #include "worker/process/process_host.h"
@@ -16,9 +17,9 @@ namespace millrace::worker {
 /// (OncePool). The agent's end of it; the work is done on the thread of the ProcessHost.
 class ProcessExecutor final : public Executor {
  public:
-  /// `host`, `completions` and `outputs` must outlive it.
+  /// All references but `spec` must outlive it.
   ProcessExecutor(ProcessHost& host, const ProcessSpec& spec, CompletionQueue& completions,
-                  OutputBuffer& outputs);
+                  OutputBuffer& outputs, ChildJobs& children);
   ~ProcessExecutor() override;
 
   [[nodiscard]] std::size_t slots() const override { return slots_; }

@@ -26,6 +26,9 @@ class ProcessPool {
   [[nodiscard]] std::size_t runs() const { return runs_; }
 
  protected:
+  /// Expires with this pool.
+  [[nodiscard]] std::weak_ptr<int> life() const { return alive_; }
+
   /// As EventLoop::after(), unless this pool is gone by then.
   void after(EventLoop& loop, Duration delay, EventLoop::Callback callback) {
     loop.after(delay, [alive = std::weak_ptr<int>(alive_), callback = std::move(callback)] {

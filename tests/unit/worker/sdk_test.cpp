@@ -74,6 +74,7 @@ TEST(WorkerSdk, AContextThatNoWorkerMadeTakesOutput) {
   context.log("line");
   context.chunk(Payload::text("part"));
 
+  EXPECT_EQ(context.enqueue({.kind = "more"}), JobId{});
   EXPECT_FALSE(context.cancelled());
 }
 

@@ -80,7 +80,8 @@ class WorkbenchTest : public testing::Test {
   WorkbenchTest() {
     registry_.add("echo", {kPoolIo, [](JobContext&) { return Outcome::ack(); }});
     registry_.add("sum", {kPoolCpu, [](JobContext&) { return Outcome::ack(); }});
-    bench_.emplace(link_, registry_, std::vector<PoolSpec>{{"io", &io_}, {"cpu", &cpu_}}, outputs_);
+    bench_.emplace(link_, registry_, std::vector<PoolSpec>{{"io", &io_}, {"cpu", &cpu_}}, outputs_,
+                   children_);
     protocol::Welcome welcome;
     welcome.result_bytes_max = 100;
     bench_->connected(welcome);
@@ -130,6 +131,7 @@ class WorkbenchTest : public testing::Test {
   Registry registry_;
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup(), 1000};
+  ChildJobs children_{completions_.wakeup()};
   FakeExecutor io_{2};
   FakeExecutor cpu_{1};
   std::optional<Workbench> bench_;
