@@ -99,11 +99,14 @@ TEST_F(ThreadExecutorTest, AnExceptionIsANackWithItsText) {
 }
 
 TEST_F(ThreadExecutorTest, CancelEndsAWaitAndTheFirstReasonStands) {
-  kind("wait", [](JobContext& context) {
+  std::latch begun(1);
+  kind("wait", [&](JobContext& context) {
+    begun.count_down();
     return context.wait(kPatience) ? Outcome::ack() : Outcome::nack("stopped");
   });
   ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
   executor.start(jobs({1}, "wait"));
+  begun.wait();
 
   executor.cancel(LeaseId{1}, StopReason::timeout);
   executor.cancel(LeaseId{1}, StopReason::cancelled);
@@ -165,13 +168,16 @@ TEST_F(ThreadExecutorTest, StopAsksEveryRunAndWaitsForIt) {
 }
 
 TEST_F(ThreadExecutorTest, StopDoesNotWaitForEverForARunThatDoesNotReturn) {
+  std::latch begun(1);
   std::latch release(1);
   kind("stubborn", [&](JobContext&) {
+    begun.count_down();
     release.wait();
     return Outcome::ack();
   });
   ThreadExecutor executor("io", 2, registry_, completions_, outputs_);
   executor.start(jobs({1}, "stubborn"));
+  begun.wait();
 
   EXPECT_FALSE(executor.stop(Duration{10}));
 
