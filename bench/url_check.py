@@ -69,6 +69,11 @@ class Server:
         self.__exit__()
         raise Failed(f"{self.process.args[0]} did not start: {self.log_path.read_text()}")
 
+    def cpu(self):
+        """Seconds so far."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def __exit__(self, *_):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -104,15 +109,16 @@ class Bench:
             with open(self.path("jobs")) as jobs:
                 subprocess.run([self.options.bin / "millrace-producer", "--broker", server.where,
                                 "enqueue", "url.check", "-"], stdin=jobs, stdout=log, check=True)
-            begin = time.time()
+            begin, before = time.time(), server.cpu()
             ended = run([self.options.bin / "millrace-worker", "--broker", server.where, "--until",
                          "empty", "--cpu-threads", "0", *worker_options], log)
+            broker_cpu = (server.cpu() - before) / self.options.urls * 1e6
         with sqlite3.connect(f"file:{db}?mode=ro", uri=True) as rows:
             done, = rows.execute("SELECT count(*) FROM jobs WHERE state = 'done'").fetchone()
             last, = rows.execute("SELECT max(finished_at) FROM job").fetchone()
         if done != self.options.urls:
             raise Failed(f"{done} of {self.options.urls} checks were done")
-        return self.figures(ended, last / 1000 - begin)
+        return {**self.figures(ended, last / 1000 - begin), "broker_cpu_us": broker_cpu}
 
     def loop(self, size):
         return self.millrace("--loop-size", str(size))
@@ -140,6 +146,7 @@ def measure(bench):
         ("loop, 256 in flight", lambda: bench.loop(256), 256),
         ("curl --parallel-max 256", lambda: bench.curl(256), 256),
         ("loop, 512 in flight", lambda: bench.loop(512), 512),
+        ("loop, 64 in flight", lambda: bench.loop(PYTHON_THREADS), PYTHON_THREADS),
         ("threads, 256", lambda: bench.threads(256), 256),
         ("threads, 64", lambda: bench.threads(PYTHON_THREADS), PYTHON_THREADS),
         ("Python threads, 64", lambda: bench.python(PYTHON_THREADS), PYTHON_THREADS),
@@ -161,10 +168,12 @@ def measure(bench):
 def show(rows, options):
     print(f"{options.urls} checks, the site answers after {options.delay} ms; "
           f"medians of {options.rounds}\n")
-    print(f"{'':26}{'checks/s':>10}{'of ideal':>10}{'seconds':>9}{'CPU us/check':>14}{'max RSS MB':>12}")
+    print(f"{'':26}{'checks/s':>10}{'of ideal':>10}{'seconds':>9}{'CPU us/check':>14}{'max RSS MB':>12}"
+          f"{'broker CPU':>12}")
     for row in rows:
         print(f"{row['subject']:26}{row['rate']:10.0f}{row['rate'] / row['ideal']:10.0%}"
-              f"{row['seconds']:9.2f}{row['cpu_us']:14.0f}{row['megabytes']:12.1f}")
+              f"{row['seconds']:9.2f}{row['cpu_us']:14.0f}{row['megabytes']:12.1f}"
+              + (f"{row['broker_cpu_us']:12.0f}" if "broker_cpu_us" in row else ""))
     by = {row["subject"]: row for row in rows}
     ratio = by["loop, 256 in flight"]["rate"] / by["curl --parallel-max 256"]["rate"]
     print(f"\nloop / curl with 256 in flight: {ratio:.2f}")

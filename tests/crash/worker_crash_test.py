@@ -111,13 +111,13 @@ class WorkerKilled(millrace_testing.Case):
         payloads = [{"ms": random.randrange(60)} for _ in range(1500)]
         ids = self.enqueue_many(self.b, "sleep", payloads)
         self.good(self.b, "close", "default")
-        workers = [self.worker(self.b) for _ in range(3)]
+        workers = [self.worker(self.b, "--io-threads", "6") for _ in range(3)]
         for _ in range(6):
             target = random.uniform(0.02, 0.12) * len(ids)
             before = self.b.states().get("done", 0)
             wait_for(lambda: self.b.states().get("done", 0) > before + target)
             workers.pop(random.randrange(len(workers))).kill()
-            workers.append(self.worker(self.b))
+            workers.append(self.worker(self.b, "--io-threads", "6"))
         wait_for(lambda: set(self.b.states()) == {"done"})
         self.assertEqual([w.wait() for w in workers], [0, 0, 0])
         audit.check(self.b.db, ids, ended=True, final=("done",))

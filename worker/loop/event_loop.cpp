@@ -13,7 +13,9 @@
 namespace millrace::worker {
 namespace {
 
-constexpr std::size_t kEventsMax = 512;        // of one turn
+/// Of a turn. Few, so that what has ended is told, and the next runs come, while others still wait
+/// for their turn.
+constexpr std::size_t kEventsMax = 32;
 constexpr std::uint64_t kPosted = UINT64_MAX;  // the event of the inbox
 constexpr auto kWaitMax = std::chrono::hours(1);
 

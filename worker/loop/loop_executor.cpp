@@ -1,5 +1,6 @@
 #include "worker/loop/loop_executor.h"
 
+#include <atomic>
 #include <exception>
 #include <stdexcept>
 #include <utility>
@@ -20,11 +21,13 @@ class LoopExecutor::LoopJob final : public AsyncJob {
         run_(std::move(run)) {}
   /// On any thread, perhaps when the executor is long gone; then the inbox is closed.
   ~LoopJob() override {
-    if (!run_->has_ended())
+    if (!completed_ && !run_->has_ended())
       finish(Outcome::nack("abandoned: its handler let go of the run without completing it"));
   }
 
-  void complete(Outcome outcome) override { finish(std::move(outcome)); }
+  void complete(Outcome outcome) override {
+    if (!completed_.exchange(true)) finish(std::move(outcome));
+  }
   void after(Duration delay, std::function<void()> callback) override {
     run_->after(delay, guarded(std::move(callback)));
   }
@@ -95,6 +98,7 @@ class LoopExecutor::LoopJob final : public AsyncJob {
   LoopExecutor& executor_;  // used on the loop's thread only, which ends before the executor
   std::shared_ptr<Inbox> inbox_;
   RunPtr run_;
+  std::atomic<bool> completed_{false};  // before the run has ended, if another thread said so
 };
 
 LoopExecutor::LoopExecutor(LoopOptions options, const Registry& registry,
@@ -202,10 +206,12 @@ void LoopExecutor::begin(const RunPtr& run) {
     finish(run, Outcome::nack("cancelled: before it began"));
     return;
   }
+  // Kept here too, so that an exception is heard of before it counts as let go.
+  const auto job = std::make_shared<LoopJob>(*this, run);
   try {
     const AsyncHandler& handler = handler_of(run->job.kind);
     instrument::crash_point("worker.before_handler");
-    handler(std::make_shared<LoopJob>(*this, run));
+    handler(job);
   } catch (const std::exception& error) {
     finish(run, Outcome::nack(error.what()));
   } catch (...) {

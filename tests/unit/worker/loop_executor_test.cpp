@@ -270,10 +270,14 @@ TEST_F(LoopExecutorTest, WatchRefusesWhatCannotBePolled) {
 }
 
 TEST_F(LoopExecutorTest, CancelCallsBackAndTheFirstReasonStands) {
-  kind("wait",
-       [](const JobPtr& job) { job->on_stop([job] { job->complete(Outcome::nack("stopped")); }); });
+  std::latch begun(1);
+  kind("wait", [&](const JobPtr& job) {
+    job->on_stop([job] { job->complete(Outcome::nack("stopped")); });
+    begun.count_down();
+  });
   LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
   executor.start(jobs({1}, "wait"));
+  begun.wait();
 
   executor.cancel(LeaseId{1}, StopReason::timeout);
   executor.cancel(LeaseId{1}, StopReason::cancelled);
@@ -281,18 +285,23 @@ TEST_F(LoopExecutorTest, CancelCallsBackAndTheFirstReasonStands) {
 
   const auto completions = wait_for(1);
   ASSERT_EQ(completions.size(), 1U);
-  EXPECT_EQ(completions[0].outcome.verdict, Outcome::Verdict::nack);
+  EXPECT_EQ(completions[0].outcome.error, "stopped");
   EXPECT_EQ(completions[0].stopped, StopReason::timeout);
 }
 
 TEST_F(LoopExecutorTest, ASleepThatIsCancelledEndsAtOnce) {
-  kind("sleep", run_sleep_async);
+  std::latch begun(1);
+  kind("sleep", [&](const JobPtr& job) {
+    run_sleep_async(job);
+    begun.count_down();
+  });
   LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
   executor.start({job(1, "sleep", R"({"ms": 3600000})")});
+  begun.wait();
 
   executor.cancel(LeaseId{1}, StopReason::cancelled);
 
-  EXPECT_THAT(wait_for(1).at(0).outcome.error, StartsWith("cancelled: "));
+  EXPECT_THAT(wait_for(1).at(0).outcome.error, StartsWith("cancelled: after "));
 }
 
 TEST_F(LoopExecutorTest, ASleepWithABadPayloadIsRejected) {

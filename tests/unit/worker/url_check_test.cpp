@@ -267,8 +267,8 @@ TEST_P(UrlCheck, RefusesBadPayloads) {
 }
 
 INSTANTIATE_TEST_SUITE_P(OnBoth, UrlCheck, testing::Values(On::thread, On::loop),
-                         [](const auto& info) {
-                           return info.param == On::thread ? "Thread" : "Loop";
+                         [](const auto& test) {
+                           return test.param == On::thread ? "Thread" : "Loop";
                          });
 
 TEST(UrlCheckThread, EndsWhenAskedToStop) {
