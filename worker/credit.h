@@ -17,12 +17,13 @@ namespace millrace::worker {
 ///
 ///     upto = (delivered − held) + slots + prefetch
 ///
-/// An outcome that is not settled counts as over up to as many as the window has: CREDIT leaves with
-/// the ACK, so the broker can write that a job is done and that another one is leased in one commit.
-/// What is above that is held, which bounds the outbox.
+/// An outcome that is not settled counts as over up to as many as the window has: CREDIT leaves
+/// with the ACK, so the broker can write that a job is done and that another one is leased in one
+/// commit. What is above that is held, which bounds the outbox.
 ///
-/// The sum is kept in this form because only `delivered` and `held` can be known for certain: a JOBS
-/// message that was lost on the way leaves a gap in the numbers, and a gap then counts as over.
+/// The sum is kept in this form because only `delivered` and `held` can be known for certain: a
+/// JOBS message that was lost on the way leaves a gap in the numbers, and a gap then counts as
+/// over.
 ///
 /// A broker to which the session is new (it restarted, or took us for lost) numbers from 1 again,
 /// and the leases it lets us keep get the first numbers. RESUMED tells the highest, so that

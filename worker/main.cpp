@@ -41,8 +41,7 @@ void add_children(OptionParser& parser, ChildSettings& children) {
   parser.add("child-cpu", children.cpu_time,
              "CPU time that each child process may use over its life; 0: no limit");
   parser.add("child-files", children.files, "Files that a child may have open; 0: no limit");
-  parser.add("child-processes", children.processes,
-             "Processes that a job may have; 0: no limit");
+  parser.add("child-processes", children.processes, "Processes that a job may have; 0: no limit");
   parser.add("jobs-per-child", children.jobs_per_child,
              "A child is replaced after so many jobs; 0: never");
   parser.add("child-user", children.user,
@@ -57,15 +56,17 @@ std::optional<int> read_settings(Settings& settings, int argc, char** argv) {
   parser.add("io-threads", host.sizes.io, "Threads for jobs that wait; 0: none of these kinds");
   parser.add("cpu-threads", host.sizes.cpu,
              "Threads for jobs that compute; 0: none of these kinds");
-  parser.add("loop-size", host.sizes.loop, "Jobs at once on the event loop; 0: none of these kinds");
+  parser.add("loop-size", host.sizes.loop,
+             "Jobs at once on the event loop; 0: none of these kinds");
   parser.add("host-limit", host.host_limit,
              "Requests to one host at once by url.check on the event loop; 0: no limit");
   parser.add("executor", settings.executors,
              "KIND=thread|process|loop[:SIZE]: where a kind runs; with SIZE in a pool of its own; "
              "may be repeated");
-  parser.add("kind", settings.kinds,
-             "NAME=COMMAND: a kind whose jobs a program runs that speaks the stdio worker protocol; "
-             "may be repeated");
+  parser.add(
+      "kind", settings.kinds,
+      "NAME=COMMAND: a kind whose jobs a program runs that speaks the stdio worker protocol; "
+      "may be repeated");
   parser.add("exec", settings.execs,
              "NAME=/PATH/PROGRAM ARGUMENT…: a kind for which this program is run once a job, "
              "payload on stdin, result on stdout; may be repeated");

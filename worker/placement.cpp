@@ -81,9 +81,10 @@ Status check(const std::string& name, const Kind& kind, ExecutorType type) {
   if (type == ExecutorType::thread && kind.handler) return {};
   if (program) return wrong(fmt::format("kind `{}` is a program: it runs in processes", name));
   if (type == ExecutorType::loop)
-    return wrong(fmt::format("kind `{}` cannot run on the loop: it would block it; use thread or "
-                             "process",
-                             name));
+    return wrong(
+        fmt::format("kind `{}` cannot run on the loop: it would block it; use thread or "
+                    "process",
+                    name));
   return wrong(fmt::format("kind `{}` runs on the loop only", name));
 }
 
@@ -166,7 +167,8 @@ Result<ProgramKind> parse_program_kind(std::string_view text) {
   const std::size_t equals = text.find('=');
   const std::string_view name = text.substr(0, equals == std::string_view::npos ? 0 : equals);
   if (!is_name(name))
-    return wrong(fmt::format("`{:.200}`: use NAME=COMMAND, the name 1 to 64 of a-z 0-9 . _ -", text));
+    return wrong(
+        fmt::format("`{:.200}`: use NAME=COMMAND, the name 1 to 64 of a-z 0-9 . _ -", text));
   auto words = split_words(text.substr(equals + 1));
   if (!words) return tl::make_unexpected(words.error());
   if (words->empty() || words->front().empty())
@@ -184,7 +186,8 @@ Result<std::vector<PoolPlan>> place(Registry& registry, const PoolSizes& sizes,
     const auto choice =
         std::find_if(choices.rbegin(), choices.rend(),
                      [&, &name = name](const ExecutorChoice& c) { return c.kind == name; });
-    if (const Status good = placement.put(name, kind, choice == choices.rend() ? nullptr : &*choice);
+    if (const Status good =
+            placement.put(name, kind, choice == choices.rend() ? nullptr : &*choice);
         !good)
       return tl::make_unexpected(good.error());
   }

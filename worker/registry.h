@@ -27,7 +27,7 @@ using AsyncFactory = std::function<AsyncHandler(const LoopServices&)>;
 struct Kind {
   std::string pool;
   Handler handler;
-  protocol::KindOptions options = {};  ///< what its author says of its jobs
+  protocol::KindOptions options = {};     ///< what its author says of its jobs
   AsyncHandler async = {};                ///< for the event loop
   AsyncFactory make_async = {};           ///< where there is no `async`; neither: not on the loop
   std::vector<std::string> command = {};  ///< a program runs it; then there is no handler

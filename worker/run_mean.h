@@ -20,7 +20,8 @@ class RunMean {
   /// How many fit into `span`; at least 1, and 1 while nothing is known.
   [[nodiscard]] std::size_t within(std::chrono::microseconds span) const {
     if (mean_ == 0) return 1;
-    return std::max<std::size_t>(1, static_cast<std::size_t>(static_cast<double>(span.count()) / mean_));
+    return std::max<std::size_t>(
+        1, static_cast<std::size_t>(static_cast<double>(span.count()) / mean_));
   }
 
  private:

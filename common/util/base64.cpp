@@ -41,8 +41,7 @@ std::optional<std::string> from_base64(std::string_view text) {
         return std::nullopt;
       group = group << 6 | (c == '=' ? 0U : static_cast<std::uint32_t>(digit));
     }
-    for (std::size_t j = 0; j < 3 - padding; ++j)
-      out += static_cast<char>(group >> (16 - 8 * j));
+    for (std::size_t j = 0; j < 3 - padding; ++j) out += static_cast<char>(group >> (16 - 8 * j));
   }
   return out;
 }

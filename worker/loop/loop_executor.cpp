@@ -102,8 +102,7 @@ class LoopExecutor::LoopJob final : public AsyncJob {
 };
 
 LoopExecutor::LoopExecutor(LoopOptions options, const Registry& registry,
-                           CompletionQueue& completions, OutputBuffer& outputs,
-                           ChildJobs& children)
+                           CompletionQueue& completions, OutputBuffer& outputs, ChildJobs& children)
     : options_(options),
       registry_(registry),
       completions_(completions),

@@ -26,8 +26,8 @@ struct LoopOptions {
 /// complete keeps its slot. A handler that blocks holds up all runs.
 class LoopExecutor final : public Executor {
  public:
-  /// Runs the kinds of `registry` that can run on a loop. All references must outlive it. Throws std::system_error when there is no room for a thread or a file
-  /// descriptor.
+  /// Runs the kinds of `registry` that can run on a loop. All references must outlive it. Throws
+  /// std::system_error when there is no room for a thread or a file descriptor.
   LoopExecutor(LoopOptions options, const Registry& registry, CompletionQueue& completions,
                OutputBuffer& outputs, ChildJobs& children);
   /// Stops. Does not wait for runs that do not complete; what they do later is ignored.

@@ -161,7 +161,8 @@ std::string Child::error_tail() const {
   while (!tail.empty() && (tail.back() == '\n' || tail.back() == ' ')) tail.remove_suffix(1);
   if (tail.size() > kErrorTailMax) tail.remove_prefix(tail.size() - kErrorTailMax);
   // From the beginning of a line, where there is one.
-  if (const std::size_t line = tail.find('\n'); tail.size() < tail_.size() && line < tail.size() / 2)
+  if (const std::size_t line = tail.find('\n');
+      tail.size() < tail_.size() && line < tail.size() / 2)
     tail.remove_prefix(line + 1);
   return to_utf8(tail);
 }

@@ -20,8 +20,8 @@ constexpr std::size_t kItemsMax = 4096;
 constexpr std::size_t kLengthBytes = 4;
 
 constexpr std::array<std::string_view, 3> kToChildTypes = {"job", "cancel", "enqueued"};
-constexpr std::array<std::string_view, 7> kFromChildTypes = {"ready", "result", "error", "progress",
-                                                             "log",   "chunk",  "enqueue"};
+constexpr std::array<std::string_view, 7> kFromChildTypes = {
+    "ready", "result", "error", "progress", "log", "chunk", "enqueue"};
 
 struct Wrong {
   std::string what;
@@ -126,7 +126,8 @@ class JsonWriter {
     if (value.form == Payload::Form::none) return put(name, "null");
     if (!json::accept(value.bytes)) return text(fmt::format("{}_text", name), value.bytes);
     std::string line = value.bytes;  // a line end is white space here, or it would not be JSON
-    std::replace_if(line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+    std::replace_if(
+        line.begin(), line.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
     put(name, line);
   }
   void ids(std::string_view name, const std::vector<JobId>& ids) {
@@ -369,8 +370,8 @@ auto parsed(std::string_view body, const Work& work) -> Result<decltype(work(msg
   try {
     const msgpack::unpack_limit limits(kItemsMax, 64, kChildMessageMax, kChildMessageMax,
                                        kChildMessageMax, kDepthMax);
-    const auto handle =
-        msgpack::unpack(body.data(), body.size(), [](auto, auto, auto) { return true; }, nullptr, limits);
+    const auto handle = msgpack::unpack(
+        body.data(), body.size(), [](auto, auto, auto) { return true; }, nullptr, limits);
     return work(handle.get());
   } catch (const Wrong& wrong) {
     return fail(ErrorCode::bad_format, wrong.what);

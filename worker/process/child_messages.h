@@ -6,13 +6,13 @@
 // Two forms of the same messages: `msgpack`, a map behind its length in 4 bytes, highest first, or
 // `json`, an object a line. The child's first byte decides: `{` is json. Unknown keys are ignored.
 
+#include <millrace/handler.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <millrace/handler.h>
 
 #include "common/errors.h"
 
@@ -29,8 +29,8 @@ struct ToChild {
   enum class Type : std::uint8_t { job, cancel, enqueued };
   Type type = Type::job;
   LeaseId lease;
-  const Job* job = nullptr;   ///< job
-  std::uint64_t request = 0;  ///< enqueued: which one
+  const Job* job = nullptr;     ///< job
+  std::uint64_t request = 0;    ///< enqueued: which one
   std::vector<JobId> ids = {};  ///< enqueued
   std::string error = {};       ///< enqueued: why not
 };
@@ -84,7 +84,7 @@ class ChildStream {
  private:
   ChildForm form_;
   std::string bytes_;
-  std::size_t begin_ = 0;    // of what was not taken
+  std::size_t begin_ = 0;     // of what was not taken
   std::size_t searched_ = 0;  // for the end of a line
 };
 

@@ -117,9 +117,9 @@ void ChildPool::spawn_one() {
     request.limits = spec_.limits;
     request.user = spec_.user;
     members_.push_back({.child = host_.spawn(std::move(request), *this)});
-    kill_after(members_.back(), kReadyPatience,
-               fmt::format("not_ready: it sent no `ready` within {}",
-                           format_duration(kReadyPatience)));
+    kill_after(
+        members_.back(), kReadyPatience,
+        fmt::format("not_ready: it sent no `ready` within {}", format_duration(kReadyPatience)));
   } catch (const std::exception& error) {
     log::warn("kind {}: no child: {}", spec_.kind, error.what());
     fail_waiting(error.what());
@@ -333,15 +333,14 @@ void ChildPool::on_ready(Member& member, const FromChild& message) {
 
 void ChildPool::on_enqueue(Member& member, FromChild message) {
   if (message.jobs.empty()) return condemn(member, "protocol: it enqueues no job");
-  children_.enqueue(
-      member.runs.front().job, {}, std::move(message.jobs), message.queue,
-      [this, life = life(), child = member.child->id(), lease = message.lease,
-       request = message.request](const ChildJobs::Answer& answer) {
-        // On the agent's thread, which ends before the host does.
-        host_.post([this, life, child, lease, request, answer] {
-          if (!life.expired()) answer_enqueue(child, lease, request, answer);
-        });
-      });
+  children_.enqueue(member.runs.front().job, {}, std::move(message.jobs), message.queue,
+                    [this, life = life(), child = member.child->id(), lease = message.lease,
+                     request = message.request](const ChildJobs::Answer& answer) {
+                      // On the agent's thread, which ends before the host does.
+                      host_.post([this, life, child, lease, request, answer] {
+                        if (!life.expired()) answer_enqueue(child, lease, request, answer);
+                      });
+                    });
 }
 
 void ChildPool::answer_enqueue(std::uint64_t child, LeaseId lease, std::uint64_t request,
@@ -422,8 +421,8 @@ void ChildPool::look_after_long_runs() {
   for (Member& member : members_) {
     if (member.runs.empty() || !member.verdict.empty()) continue;
     if (member.child->error_bytes() > kErrorBytesMax) {
-      condemn(member, fmt::format("output_too_large: more than {} MiB on stderr",
-                                  kErrorBytesMax / kMiB));
+      condemn(member,
+              fmt::format("output_too_large: more than {} MiB on stderr", kErrorBytesMax / kMiB));
       continue;
     }
     if (spec_.limits.processes == 0 || Clock::now() - member.runs.front().begun < kLookEvery)

@@ -48,9 +48,9 @@ class ChildPool final : public ProcessPool, private ProcessHost::Listener {
     bool paused = false;    ///< its output has to wait
     std::deque<Run> runs{};
     std::uint64_t jobs_done = 0;
-    std::uint64_t rss_first = 0;            ///< after its first job
-    std::vector<pid_t> helpers{};           ///< processes it had before its first job
-    std::string verdict{};                  ///< why it is being killed
+    std::uint64_t rss_first = 0;                    ///< after its first job
+    std::vector<pid_t> helpers{};                   ///< processes it had before its first job
+    std::string verdict{};                          ///< why it is being killed
     std::optional<EventLoop::TimerKey> patience{};  ///< until it is killed
   };
 

@@ -103,8 +103,7 @@ class Ear {
       changed_.notify_all();
     });
     Lock lock(mutex_);
-    while (!answers_.contains(request) && !closed_ && !stop.stop_requested())
-      changed_.wait(mutex_);
+    while (!answers_.contains(request) && !closed_ && !stop.stop_requested()) changed_.wait(mutex_);
     auto found = answers_.extract(request);
     return found.empty() ? std::nullopt : std::optional(std::move(found.mapped()));
   }
@@ -203,7 +202,8 @@ class ChildContext final : public JobContext {
 
  protected:
   void put_progress(std::uint64_t done, std::uint64_t total, std::string_view text) override {
-    progress_ = {.type = FromChild::Type::progress, .lease = job().lease, .text = std::string(text)};
+    progress_ = {
+        .type = FromChild::Type::progress, .lease = job().lease, .text = std::string(text)};
     progress_.done = done;
     progress_.total = total;
     held_back_ = Clock::now() - progress_at_ < kProgressEvery;
@@ -213,8 +213,8 @@ class ChildContext final : public JobContext {
   }
   void put_log(std::string_view line) override {
     finish();
-    mouth_.say(
-        {.type = FromChild::Type::log, .lease = job().lease, .text = std::string(line)}, false);
+    mouth_.say({.type = FromChild::Type::log, .lease = job().lease, .text = std::string(line)},
+               false);
   }
   void put_chunk(Payload part) override {
     finish();
@@ -224,7 +224,8 @@ class ChildContext final : public JobContext {
   std::vector<JobId> put_jobs(std::vector<JobRequest> jobs, const std::string& queue) override {
     if (jobs.empty()) return {};
     static std::uint64_t last_request = 0;  // of this process, which has one handler at a time
-    FromChild message{.type = FromChild::Type::enqueue, .lease = job().lease, .request = ++last_request};
+    FromChild message{
+        .type = FromChild::Type::enqueue, .lease = job().lease, .request = ++last_request};
     message.queue = queue;
     message.jobs = std::move(jobs);
     mouth_.say(message, false);

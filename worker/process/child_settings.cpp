@@ -38,8 +38,8 @@ Result<ChildUser> find_child_user(const std::string& name) {
   return ChildUser{entry.pw_uid, entry.pw_gid};
 }
 
-ProcessSpec make_process_spec(const PoolPlan& plan, const Kind& kind,
-                              const ChildSettings& settings, ChildUser user) {
+ProcessSpec make_process_spec(const PoolPlan& plan, const Kind& kind, const ChildSettings& settings,
+                              ChildUser user) {
   ProcessSpec spec;
   spec.kind = plan.kind;
   spec.command = kind.command;

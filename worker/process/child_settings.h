@@ -16,11 +16,11 @@ namespace millrace::worker {
 
 /// 0 is no limit, everywhere.
 struct ChildSettings {
-  ByteSize memory{1024 * kMiB};                   ///< of heap and private pages, each process
-  ByteSize memory_growth{256 * kMiB};             ///< of a child since its first job
-  Duration cpu_time{};                            ///< of each process over its life
-  std::uint64_t files = 256;                      ///< open at once, each process
-  std::uint64_t processes = 256;                  ///< of one job
+  ByteSize memory{1024 * kMiB};        ///< of heap and private pages, each process
+  ByteSize memory_growth{256 * kMiB};  ///< of a child since its first job
+  Duration cpu_time{};                 ///< of each process over its life
+  std::uint64_t files = 256;           ///< open at once, each process
+  std::uint64_t processes = 256;       ///< of one job
   std::uint64_t jobs_per_child = 0;
   std::string user = {};  ///< who children are when the worker is root; empty: `nobody`
 };

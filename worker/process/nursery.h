@@ -27,8 +27,8 @@ class Nursery {
   [[nodiscard]] int fd() const { return socket_.get(); }
 
   /// Asks for a child with these as its 0, 1 and 2; a report follows. Does not block for longer
-  /// than the nursery takes to start a program. Throws std::system_error when the nursery is lost or
-  /// the request is too long.
+  /// than the nursery takes to start a program. Throws std::system_error when the nursery is lost
+  /// or the request is too long.
   void spawn(const SpawnRequest& request, const std::array<int, 3>& fds) const;
   /// Asks for the end of a child and of all that descends from it; `ended` follows.
   void kill(std::uint64_t id) const;

@@ -15,7 +15,9 @@ struct ChildLimits {
   std::uint64_t memory_bytes = 0;  ///< RLIMIT_DATA: heap and private pages, of each process
   std::uint64_t cpu_seconds = 0;   ///< RLIMIT_CPU, of each process over its life
   std::uint64_t files = 0;         ///< RLIMIT_NOFILE
-  std::uint64_t processes = 0;     ///< RLIMIT_NPROC: of the child's user, all in all
+  /// How many the job may have; RLIMIT_NPROC, which counts every thread of the child's user, is set
+  /// to twice that above what there is.
+  std::uint64_t processes = 0;
   MSGPACK_DEFINE_ARRAY(memory_bytes, cpu_seconds, files, processes)
 };
 
@@ -28,9 +30,9 @@ struct ChildUser {
 
 /// The child's 0, 1 and 2 come with the datagram.
 struct SpawnRequest {
-  std::uint64_t id = 0;  ///< the worker's; never used twice
-  std::vector<std::string> command;  ///< the program, looked up in PATH, and its arguments
-  bool self = false;                 ///< the program is this one, whatever `command` calls it
+  std::uint64_t id = 0;                  ///< the worker's; never used twice
+  std::vector<std::string> command;      ///< the program, looked up in PATH, and its arguments
+  bool self = false;                     ///< the program is this one, whatever `command` calls it
   std::vector<std::string> environment;  ///< NAME=VALUE, added to what the worker has
   bool clean_environment = false;        ///< PATH, LANG, TZ and HOME only, and `environment`
   ChildLimits limits;
@@ -46,9 +48,9 @@ struct NurseryRequest {
 };
 
 enum class ReportKind : std::uint8_t {
-  started,     ///< `pid`
-  not_started, ///< `error`
-  ended,       ///< `status` and what it used; nothing that descends from it lives any more
+  started,      ///< `pid`
+  not_started,  ///< `error`
+  ended,        ///< `status` and what it used; nothing that descends from it lives any more
 };
 
 struct NurseryReport {

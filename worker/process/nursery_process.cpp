@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "worker/process/descriptor.h"
@@ -36,6 +38,7 @@ class NurseryProcess {
   bool serve_requests();
   void serve(const NurseryRequest& request, const std::array<int, 3>& fds);
   void start(const SpawnRequest& request, const std::array<int, 3>& fds);
+  [[nodiscard]] std::size_t threads_now(uid_t user);
   void reap();
   void report(const NurseryReport& report);
   [[nodiscard]] bool kill_orphans() const;
@@ -46,6 +49,8 @@ class NurseryProcess {
   Descriptor self_;
   std::map<pid_t, std::uint64_t> children_;
   bool orphans_ = false;
+  std::optional<std::chrono::steady_clock::time_point> counted_at_;
+  std::size_t threads_ = 0;
 };
 
 /// A process group of its own, so that Ctrl-C in a terminal is the worker's to deal with; nothing
@@ -115,7 +120,10 @@ void NurseryProcess::serve(const NurseryRequest& request, const std::array<int, 
 }
 
 void NurseryProcess::start(const SpawnRequest& request, const std::array<int, 3>& fds) {
-  const Result<pid_t> pid = spawn_child(request, fds, self_.get());
+  SpawnRequest limited = request;
+  if (limited.limits.processes > 0)
+    limited.limits.processes = 2 * limited.limits.processes + threads_now(request.user.uid);
+  const Result<pid_t> pid = spawn_child(limited, fds, self_.get());
   NurseryReport told{.id = request.id};
   if (pid) {
     children_.emplace(*pid, request.id);
@@ -126,6 +134,16 @@ void NurseryProcess::start(const SpawnRequest& request, const std::array<int, 3>
     told.error = pid.error().message;
   }
   report(told);
+}
+
+/// Counted anew once a second: a process for each job must not cost a look at all there are.
+std::size_t NurseryProcess::threads_now(uid_t user) {
+  const auto now = std::chrono::steady_clock::now();
+  if (!counted_at_ || now - *counted_at_ > std::chrono::seconds(1)) {
+    threads_ = threads_of_user(user != 0 ? user : geteuid());
+    counted_at_ = now;
+  }
+  return threads_;
 }
 
 /// Whoever ended. Of a child everything that descends from it is killed before its end is told:

@@ -120,11 +120,11 @@ void OncePool::on_ended(Child& child, const NurseryReport& report) {
 }
 
 void OncePool::complete(std::list<Run>::iterator run, Outcome outcome, bool crashed) {
-  Completion completion{.lease = run->job.lease,
-                        .outcome = std::move(outcome),
-                        .stopped = run->stopped,
-                        .elapsed = std::chrono::duration_cast<std::chrono::microseconds>(
-                            Clock::now() - run->begun)};
+  Completion completion{
+      .lease = run->job.lease,
+      .outcome = std::move(outcome),
+      .stopped = run->stopped,
+      .elapsed = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - run->begun)};
   completion.crashed = crashed;
   --runs_;
   running_.erase(run);
@@ -135,8 +135,8 @@ void OncePool::look_after_long_runs() {
   for (Run& run : running_) {
     if (!run.verdict.empty() || !run.child) continue;
     if (run.child->error_bytes() > kErrorBytesMax)
-      condemn(run, fmt::format("output_too_large: more than {} MiB on stderr",
-                               kErrorBytesMax / kMiB));
+      condemn(run,
+              fmt::format("output_too_large: more than {} MiB on stderr", kErrorBytesMax / kMiB));
     if (spec_.limits.processes == 0 || Clock::now() - run.begun < kLookEvery) continue;
     const std::size_t count = tree_size(run.child->pid(), spec_.limits.processes);
     if (count >= spec_.limits.processes)

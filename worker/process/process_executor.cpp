@@ -41,7 +41,8 @@ ProcessExecutor::~ProcessExecutor() {
 }
 
 void ProcessExecutor::start(std::vector<Job> jobs) {
-  host_.post([pool = pool_.get(), jobs = std::move(jobs)]() mutable { pool->add(std::move(jobs)); });
+  host_.post(
+      [pool = pool_.get(), jobs = std::move(jobs)]() mutable { pool->add(std::move(jobs)); });
 }
 
 void ProcessExecutor::cancel(LeaseId lease, StopReason reason) {

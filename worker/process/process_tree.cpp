@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -11,6 +12,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 
 namespace millrace::worker {
 namespace {
@@ -58,6 +60,26 @@ std::size_t tree_size(pid_t root, std::size_t max) {
   for (std::size_t i = 0; i < found.size() && found.size() < max; ++i)
     for (const pid_t child : children_of(found[i])) found.push_back(child);
   return found.size();
+}
+
+std::size_t threads_of_user(uid_t user) {
+  std::size_t count = 0;
+  const std::unique_ptr<DIR, int (*)(DIR*)> all(opendir("/proc"), &closedir);
+  if (!all) return count;
+  while (const dirent* entry = readdir(all.get())) {  // NOLINT(concurrency-mt-unsafe): ours alone
+    const std::string_view name = entry->d_name;
+    if (name.find_first_not_of("0123456789") != std::string_view::npos) continue;
+    struct stat info {};
+    if (stat(fmt::format("/proc/{}", name).c_str(), &info) != 0 || info.st_uid != user) continue;
+    const std::string status = read_small_file(fmt::format("/proc/{}/status", name));
+    constexpr std::string_view kThreads = "\nThreads:\t";
+    const std::size_t at = status.find(kThreads);
+    std::size_t threads = 0;
+    if (at != std::string::npos)
+      std::from_chars(status.data() + at + kThreads.size(), status.data() + status.size(), threads);
+    count += threads;
+  }
+  return count;
 }
 
 bool is_dead(pid_t pid) {

@@ -16,6 +16,9 @@ namespace millrace::worker {
 /// `root` and what descends from it; counting stops at `max`.
 [[nodiscard]] std::size_t tree_size(pid_t root, std::size_t max);
 
+/// Threads of all processes of a user, which is what RLIMIT_NPROC counts.
+[[nodiscard]] std::size_t threads_of_user(uid_t user);
+
 /// There is no such process, or it has ended and only was not waited for.
 [[nodiscard]] bool is_dead(pid_t pid);
 

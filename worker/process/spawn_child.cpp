@@ -85,7 +85,8 @@ bool set_limits(const ChildLimits& limits) {
 }
 
 bool become(const ChildUser& user) {
-  return user.uid == 0 || (setgroups(0, nullptr) == 0 && setgid(user.gid) == 0 && setuid(user.uid) == 0);
+  return user.uid == 0 ||
+         (setgroups(0, nullptr) == 0 && setgid(user.gid) == 0 && setuid(user.uid) == 0);
 }
 
 void reset_signals() {
@@ -158,8 +159,8 @@ Result<pid_t> spawn_child(const SpawnRequest& request, const std::array<int, 3>&
   if (size == 0) return pid;  // closed by exec
   while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
   }
-  return fail(ErrorCode::internal, fmt::format("{}: {}", failure.step.data(),
-                                               strerrordesc_np(failure.error)));
+  return fail(ErrorCode::internal,
+              fmt::format("{}: {}", failure.step.data(), strerrordesc_np(failure.error)));
 }
 
 }  // namespace millrace::worker

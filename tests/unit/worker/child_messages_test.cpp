@@ -40,11 +40,12 @@ std::string only_body(const std::string& frame, ChildForm form) {
 TEST(ChildMessages, AJobIsOneLineOfJson) {
   const Job made = job();
 
-  EXPECT_EQ(encode({.type = ToChild::Type::job, .lease = made.lease, .job = &made}, ChildForm::json),
-            R"({"type":"job","lease":1099511627777,"job":7,"kind":"shout","queue":"default",)"
-            R"("attempt":1,"max_attempts":3,"deliveries":1,"timeout_ms":0,)"
-            R"("payload":{"text": "hello"}})"
-            "\n");
+  EXPECT_EQ(
+      encode({.type = ToChild::Type::job, .lease = made.lease, .job = &made}, ChildForm::json),
+      R"({"type":"job","lease":1099511627777,"job":7,"kind":"shout","queue":"default",)"
+      R"("attempt":1,"max_attempts":3,"deliveries":1,"timeout_ms":0,)"
+      R"("payload":{"text": "hello"}})"
+      "\n");
 }
 
 TEST(ChildMessages, OtherTextAndBytesHaveKeysOfTheirOwnInJson) {
@@ -64,8 +65,8 @@ TEST(ChildMessages, AJobComesThroughMsgpackAsItWas) {
   for (const Payload& payload :
        {Payload{}, Payload::text("\"x\""), Payload::binary(std::string("\0\xff", 2))}) {
     made.payload = payload;
-    const std::string frame = encode(
-        {.type = ToChild::Type::job, .lease = made.lease, .job = &made}, ChildForm::msgpack);
+    const std::string frame =
+        encode({.type = ToChild::Type::job, .lease = made.lease, .job = &made}, ChildForm::msgpack);
 
     const auto message = decode_to_child(only_body(frame, ChildForm::msgpack));
 
@@ -79,8 +80,7 @@ TEST(ChildMessages, AJobComesThroughMsgpackAsItWas) {
 }
 
 TEST(ChildMessages, TheGoldenReadyIsRead) {
-  const std::string frame(
-      "\x00\x00\x00\x16\x82\xa4type\xa5ready\xa8protocol\x01", 4 + 22);
+  const std::string frame("\x00\x00\x00\x16\x82\xa4type\xa5ready\xa8protocol\x01", 4 + 22);
 
   const FromChild message = decoded(only_body(frame, ChildForm::msgpack), ChildForm::msgpack);
 

@@ -49,8 +49,7 @@ TEST_F(PlacementTest, AChoiceWithASizeMakesAPoolOfItsOwn) {
 }
 
 TEST_F(PlacementTest, TheLastChoiceOfAKindCounts) {
-  EXPECT_EQ(placed({"sum=process:4", "sum=thread"}),
-            "io 6, process.resize 2, loop 256, cpu 2");
+  EXPECT_EQ(placed({"sum=process:4", "sum=thread"}), "io 6, process.resize 2, loop 256, cpu 2");
 }
 
 TEST_F(PlacementTest, AKindWhosePoolIsEmptyIsNotOffered) {
@@ -99,8 +98,8 @@ TEST(ProgramKind, NothingElseOfAShellWorks) {
 }
 
 TEST(ProgramKind, WhatIsWrongIsSaid) {
-  for (const char* text : {"resize", "=python3", "Resize=python3", "resize=", "resize=  ",
-                           "resize='python3", "resize=''"})
+  for (const char* text : {"resize", "=python3", "Resize=python3",
+                           "resize=", "resize=  ", "resize='python3", "resize=''"})
     EXPECT_FALSE(parse_program_kind(text)) << text;
 }
 

@@ -62,6 +62,7 @@ class FakeExecutor : public Executor {
  public:
   explicit FakeExecutor(std::size_t slots) : slots_(slots) {}
   [[nodiscard]] std::size_t slots() const override { return slots_; }
+  [[nodiscard]] std::size_t depth_max() const override { return depth; }
   void start(std::vector<Job> jobs) override {
     for (Job& job : jobs) started.push_back(std::move(job));
   }
@@ -70,6 +71,7 @@ class FakeExecutor : public Executor {
 
   std::vector<Job> started;
   std::vector<std::pair<LeaseId, StopReason>> cancelled;
+  std::size_t depth = 1;
 
  private:
   std::size_t slots_;

@@ -19,8 +19,8 @@
 
 namespace millrace {
 
-/// Names of the pools a kind may run in. Threads: `io` for jobs that mostly wait, `cpu` for jobs that
-/// compute. `process`: child processes of its own, for jobs that may crash, leak or have to be
+/// Names of the pools a kind may run in. Threads: `io` for jobs that mostly wait, `cpu` for jobs
+/// that compute. `process`: child processes of its own, for jobs that may crash, leak or have to be
 /// killed. `loop`: one thread for very many waits at once, with an AsyncHandler.
 inline constexpr const char* kPoolIo = "io";
 inline constexpr const char* kPoolCpu = "cpu";
