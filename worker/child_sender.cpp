@@ -12,10 +12,12 @@ std::size_t size_of(const protocol::NewJob& job) {
          job.unique_key.size();
 }
 
-/// The broker cannot take it just now, but will.
+/// The broker cannot take it just now, but will. For room in a queue a run must not wait: it holds
+/// the slot that might make some, and when all do that nothing moves any more.
 bool is_passing(const protocol::ErrorReply& error) {
   const ErrorCode code = error_code(error.code);
-  return error.retryable && code != ErrorCode::queue_closed && code != ErrorCode::unique_conflict;
+  return error.retryable && code != ErrorCode::queue_closed && code != ErrorCode::unique_conflict &&
+         code != ErrorCode::queue_full;
 }
 
 }  // namespace

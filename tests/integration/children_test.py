@@ -60,14 +60,14 @@ class Children(millrace_testing.Case):
         self.assertEqual(parent["result"]["ids"], list(range(2, 2502)))
 
     def test_a_second_try_with_keys_enqueues_nothing_twice(self):
-        self.good(self.b, "pause", "other")
+        self.good(self.b, "queue", "pause", "other")
         payload = {"children": 3, "depth": 1, "queue": "other", "key": "page-", "fails": True}
         parent = self.enqueue(self.b, "fan", payload)
         self.fan()
         self.wait_for_state(self.b, parent, "done")
         self.assertEqual(self.b.job(parent)["attempts"], 2)
         self.assertEqual(self.b.states(), {"done": 1, "ready": 3})
-        self.good(self.b, "unpause", "other")
+        self.good(self.b, "queue", "resume", "other")
         self.wait_for_states(self.b, done=4)
 
     def test_a_broker_that_restarts_meanwhile(self):
