@@ -110,7 +110,8 @@ class JobContext {
                             std::string_view /*text*/) {}
   virtual void put_log(std::string_view /*line*/) {}
   virtual void put_chunk(Payload /*part*/) {}
-  virtual std::vector<JobId> put_jobs(std::vector<JobRequest> jobs, const std::string& /*queue*/) {
+  virtual std::vector<JobId> put_jobs(std::vector<JobRequest>&& jobs,
+                                      const std::string& /*queue*/) {
     return std::vector<JobId>(jobs.size());
   }
 
