@@ -31,6 +31,18 @@ std::optional<sqlite::Blob> blob_or_null(const std::string& bytes) {
   return bytes.empty() ? std::nullopt : std::optional(sqlite::Blob{bytes});
 }
 
+/// It was just enqueued, and waits for nothing but a worker.
+bool is_plain(const JobInsert& job) {
+  const JobSpec& spec = job.spec;
+  const JobStatus& status = job.status;
+  return status.state == JobState::ready && !status.lease && !status.worker &&
+         status.deliveries == 0 && status.attempts == 0 && status.crashes == 0 &&
+         status.attempts_base == 0 && status.crashes_base == 0 && status.started_at == Time{} &&
+         status.finished_at == Time{} && !status.finish_seq && status.error.empty() &&
+         !status.unique_held && spec.retry.empty() && spec.expires_at == Time{} &&
+         spec.unique_key.empty();
+}
+
 /// Nothing has happened to it but this one delivery.
 bool is_first_delivery(const JobUpdate& job) {
   const JobStatus& status = job.status;
@@ -50,6 +62,16 @@ bool is_first_done(const JobUpdate& job) {
          !job.result->empty() && is_first_delivery(job);
 }
 
+std::vector<JobId> newly_leased(const WriteBatch& batch) {
+  std::vector<JobId> ids;
+  for (const JobInsert& job : batch.inserts)
+    if (job.status.state == JobState::leased) ids.push_back(job.id);
+  for (const JobUpdate& job : batch.updates)
+    if (job.status.state == JobState::leased && job.from_state != JobState::leased)
+      ids.push_back(job.id);
+  return ids;
+}
+
 template <class T>
 std::optional<T> only(bool wanted, T value) {
   return wanted ? std::optional<T>(value) : std::nullopt;
@@ -67,8 +89,10 @@ void SqliteStore::apply(const WriteBatch& batch) {
   write_unique(batch);
   write_jobs(batch);
   apply_deltas(batch.lane_deltas);
+  statements_->lease_list.write(newly_leased(batch));
   instrument::crash_point("broker.in_transaction");
   transaction.commit();
+  statements_->lease_list.committed();
 }
 
 void SqliteStore::fence(const WriteBatch& batch, WorkerId last_worker) {
@@ -136,10 +160,21 @@ void SqliteStore::write_jobs(const WriteBatch& batch) {
                                        static_cast<int>(row.type), row.at, row.data);
 }
 
+void SqliteStore::insert_plain(const JobInsert& job) {
+  const JobSpec& spec = job.spec;
+  statements_->insert_plain.execute(job.id, spec.lane, spec.priority, spec.batch, spec.replay_of,
+                                    spec.max_attempts, spec.timeout, spec.backoff, spec.absolute,
+                                    spec.enqueued_at, job.status.run_at, job.payload.size(),
+                                    job_checksum(job.id, spec, job.payload), spec.crashes_max,
+                                    static_cast<int>(spec.unique_scope), job.payload);
+}
+
 void SqliteStore::insert(const JobInsert& job) {
+  if (is_plain(job)) return insert_plain(job);
   const JobSpec& spec = job.spec;
   const JobStatus& status = job.status;
   const bool ready = status.state == JobState::ready;
+  const bool leased = status.state == JobState::leased;
   const bool scheduled = status.state == JobState::scheduled;
   const bool gives_up = (ready || scheduled) && spec.expires_at != Time{};
   statements_->insert_job.execute(
@@ -149,8 +184,9 @@ void SqliteStore::insert(const JobInsert& job) {
       status.run_at, status.started_at, status.finished_at, or_null(status.finish_seq),
       job.payload.size(), job_checksum(job.id, spec, job.payload), status.error, spec.crashes_max,
       or_null(spec.retry), spec.expires_at, or_null(spec.unique_key),
-      static_cast<int>(spec.unique_scope), status.unique_held, job.payload, only(ready, spec.lane),
-      only(scheduled, status.run_at), only(gives_up, spec.expires_at));
+      static_cast<int>(spec.unique_scope), status.unique_held, job.payload,
+      only(ready || leased, spec.lane), only(scheduled, status.run_at),
+      only(gives_up, spec.expires_at));
 }
 
 void SqliteStore::update(const JobUpdate& job) {
