@@ -10,6 +10,9 @@
 namespace millrace::broker {
 
 struct SqliteStore::Statements {
+  /// Columns in the order of the table, so that SQLite need not copy them.
+  static std::string insert_plain_sql(std::size_t rows);
+
   Statements(const sqlite::Connection& db, std::size_t lease_list_slack)
       : connection(db), lease_list(db, lease_list_slack) {}
 
@@ -71,19 +74,21 @@ struct SqliteStore::Statements {
                                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
                                "?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, "
                                "?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"};
-  // A job without any of the rarer things: most of its columns need no value from outside.
-  sqlite::Statement insert_plain{
-      connection,
-      "INSERT INTO job (" MR_JOB_FIXED_COLUMNS
-      ", payload, ready_in, due_at, gives_up_at) "
-      "VALUES (?1, 2, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0, 0, 0, 0, 0, 0, ?11, 0, 0, NULL, "
-      "?12, ?13, '', ?14, NULL, 0, NULL, ?15, 0, ?16, ?2, NULL, NULL)"};
+  // Jobs without any of the rarer things (is_plain): most of their columns need no value from
+  // outside, and a statement for many opens the table and its indexes once.
+  static constexpr std::size_t kInsertRows = 16;
+  sqlite::Statement insert_plain{connection, insert_plain_sql(1)};
+  sqlite::Statement insert_plain_rows{connection, insert_plain_sql(kInsertRows)};
   // What most jobs go through: they are leased once and done at the first try. The columns that
   // change are few, and SQLite only looks at the indexes that stand on them: a first lease is in
   // none of them.
   sqlite::Statement first_lease{connection,
                                 "UPDATE job SET state = 3, lease = ?2, worker = ?3, deliveries = 1 "
                                 "WHERE id = ?1 AND state = 2 AND lease = 0"};
+  sqlite::Statement first_leases{
+      connection,
+      "UPDATE OR ROLLBACK job SET state = 3, lease = id + ?3, worker = ?4, deliveries = 1 "
+      "WHERE id >= ?1 AND id <= ?2 AND state = 2 AND lease = 0"};
   sqlite::Statement first_done{
       connection,
       "UPDATE job SET state = 4, attempts = 1, started_at = ?3, finished_at = ?4, "

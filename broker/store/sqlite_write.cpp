@@ -62,6 +62,21 @@ bool is_first_done(const JobUpdate& job) {
          !job.result->empty() && is_first_delivery(job);
 }
 
+/// How many of the first jobs were leased in a row: then their ids and their leases rise by one.
+std::size_t leased_in_a_row(std::span<const JobUpdate> jobs) {
+  std::size_t count = 0;
+  for (; count < jobs.size() && is_first_lease(jobs[count]); ++count) {
+    if (count == 0) continue;
+    const JobUpdate& last = jobs[count - 1];
+    const JobUpdate& next = jobs[count];
+    if (next.id.value != last.id.value + 1 ||
+        next.status.lease.value != last.status.lease.value + 1 ||
+        next.status.worker != last.status.worker)
+      break;
+  }
+  return count;
+}
+
 std::vector<JobId> newly_leased(const WriteBatch& batch) {
   std::vector<JobId> ids;
   for (const JobInsert& job : batch.inserts)
@@ -150,8 +165,8 @@ void SqliteStore::write_unique(const WriteBatch& batch) {
 }
 
 void SqliteStore::write_jobs(const WriteBatch& batch) {
-  for (const JobInsert& job : batch.inserts) insert(job);
-  for (const JobUpdate& job : batch.updates) update(job);
+  insert_jobs(batch.inserts);
+  update_jobs(batch.updates);
   for (const AttemptRow& row : batch.attempts)
     statements_->insert_attempt.execute(row.job, row.attempt, row.worker, row.started_at,
                                         row.finished_at, row.outcome, row.error);
@@ -160,17 +175,51 @@ void SqliteStore::write_jobs(const WriteBatch& batch) {
                                        static_cast<int>(row.type), row.at, row.data);
 }
 
-void SqliteStore::insert_plain(const JobInsert& job) {
-  const JobSpec& spec = job.spec;
-  statements_->insert_plain.execute(job.id, spec.lane, spec.priority, spec.batch, spec.replay_of,
-                                    spec.max_attempts, spec.timeout, spec.backoff, spec.absolute,
-                                    spec.enqueued_at, job.status.run_at, job.payload.size(),
-                                    job_checksum(job.id, spec, job.payload), spec.crashes_max,
-                                    static_cast<int>(spec.unique_scope), job.payload);
+std::string SqliteStore::Statements::insert_plain_sql(std::size_t rows) {
+  // No statement is undone on its own, so SQLite need not keep what it would undo it with.
+  std::string sql =
+      "INSERT OR ROLLBACK INTO job (id, state, lane, priority, batch, replay_of, max_attempts, "
+      "timeout, backoff, absolute, enqueued_at, lease, worker, deliveries, attempts, crashes, "
+      "attempts_base, crashes_base, run_at, started_at, finished_at, finish_seq, payload_bytes, "
+      "checksum, result_checksum, crashes_max, retry, expires_at, unique_key, unique_scope, "
+      "unique_held, ready_in, due_at, gives_up_at, error, payload, result) VALUES ";
+  constexpr std::size_t kParameters = 16;
+  for (std::size_t row = 0; row < rows; ++row)
+    sql += fmt::format(
+        "{}(?, 2, ?{}, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, ?, 0, 0, NULL, ?, ?, NULL, ?, "
+        "NULL, 0, NULL, ?, 0, ?{}, NULL, NULL, '', ?, NULL)",
+        row == 0 ? "" : ", ", row * kParameters + 2, row * kParameters + 2);
+  return sql;
+}
+
+void SqliteStore::insert_jobs(const std::vector<JobInsert>& jobs) {
+  std::vector<const JobInsert*> plain;
+  for (const JobInsert& job : jobs) {
+    if (is_plain(job))
+      plain.push_back(&job);
+    else
+      insert(job);
+  }
+  const auto bind = [](sqlite::Statement& statement, int parameter, const JobInsert& job) {
+    const JobSpec& spec = job.spec;
+    return statement.bind_from(parameter, job.id, spec.lane, spec.priority, spec.batch,
+                               spec.replay_of, spec.max_attempts, spec.timeout, spec.backoff,
+                               spec.absolute, spec.enqueued_at, job.status.run_at,
+                               job.payload.size(), job_checksum(job.id, spec, job.payload),
+                               spec.crashes_max, static_cast<int>(spec.unique_scope), job.payload);
+  };
+  for (std::size_t at = 0; at < plain.size();) {
+    const bool many = plain.size() - at >= Statements::kInsertRows;
+    sqlite::Statement& statement =
+        many ? statements_->insert_plain_rows : statements_->insert_plain;
+    const std::size_t end = at + (many ? Statements::kInsertRows : 1);
+    int parameter = 1;
+    for (; at < end; ++at) parameter = bind(statement, parameter, *plain[at]);
+    statement.execute();
+  }
 }
 
 void SqliteStore::insert(const JobInsert& job) {
-  if (is_plain(job)) return insert_plain(job);
   const JobSpec& spec = job.spec;
   const JobStatus& status = job.status;
   const bool ready = status.state == JobState::ready;
@@ -187,6 +236,26 @@ void SqliteStore::insert(const JobInsert& job) {
       static_cast<int>(spec.unique_scope), status.unique_held, job.payload,
       only(ready || leased, spec.lane), only(scheduled, status.run_at),
       only(gives_up, spec.expires_at));
+}
+
+void SqliteStore::update_jobs(std::span<const JobUpdate> jobs) {
+  while (!jobs.empty()) {
+    const std::size_t row = leased_in_a_row(jobs);
+    if (row < 2) {
+      update(jobs.front());
+      jobs = jobs.subspan(1);
+      continue;
+    }
+    const JobUpdate& first = jobs.front();
+    const std::int64_t changed = statements_->first_leases.execute(
+        first.id, jobs[row - 1].id, first.status.lease.value - first.id.value, first.status.worker);
+    if (changed != static_cast<std::int64_t>(row))
+      throw StoreError(
+          ErrorCode::internal,
+          fmt::format("of {} jobs from {} on, only {} can be leased for the first time", row,
+                      first.id.value, changed));
+    jobs = jobs.subspan(row);
+  }
 }
 
 void SqliteStore::update(const JobUpdate& job) {
