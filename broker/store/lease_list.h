@@ -58,7 +58,7 @@ class LeaseList {
  private:
   struct Size {
     std::size_t listed = 0;
-    std::size_t listed_max = 0;  ///< then it is rewritten
+    std::size_t listed_max = 0;  ///< with more the list is rewritten
   };
 
   void insert(std::span<const JobId> sorted);
