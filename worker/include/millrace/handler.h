@@ -82,6 +82,7 @@ class JobContext {
   virtual void put_progress(std::uint64_t /*done*/, std::uint64_t /*total*/,
                             std::string_view /*text*/) {}
   virtual void put_log(std::string_view /*line*/) {}
+  // Those that override it keep the part. NOLINTNEXTLINE(performance-unnecessary-value-param)
   virtual void put_chunk(Payload /*part*/) {}
 
  private:
