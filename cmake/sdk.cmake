@@ -16,6 +16,7 @@ set(sdk_headers
   worker/include/millrace/handler.h
   worker/include/millrace/worker.h
   common/errors.h
+  common/job_request.h
   common/kind_options.h
   common/limits.h
   common/types.h)

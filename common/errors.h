@@ -39,6 +39,7 @@ namespace millrace {
   X(no_input, 2013, 66, "the input file cannot be read")                                    \
   X(bad_config, 2014, 78, "the configuration is wrong")                                     \
   X(not_replayable, 2015, 77, "this kind says that its jobs must not be replayed")          \
+  X(lease_lost, 2016, 1, "the run that asks does not hold its job any more")                \
   X(storage_failed, 3001, 74, "the store could not write or read")                          \
   X(foreign_file, 3002, 78, "the file is not a millrace database, or a newer one")          \
   X(store_locked, 3003, 75, "another broker has this database open")                        \

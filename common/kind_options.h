@@ -14,8 +14,8 @@ namespace millrace {
 /// overrule it. A job enqueued before the kind was offered for the first time has the defaults.
 struct KindOptions {
   int max_attempts = 0;  ///< 1 to kMaxAttemptsMax; 0: kMaxAttemptsDefault
-  /// Workers it may take down before it is dead with `poison`. 1 to kMaxAttemptsMax; 0:
-  /// kCrashesMaxDefault.
+  /// Workers and processes it may take down before it is dead with `poison`. 1 to
+  /// kMaxAttemptsMax; 0: kCrashesMaxDefault.
   int crashes_max = 0;
   Duration timeout{};  ///< of one run, at most kDurationMax; zero: none
   /// How long a failed job waits: `exponential:1s cap:5m jitter:50`, `linear:5s` or `1s,5s,30s`.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "common/protocol/job_request.h"
 #include "producer/batch_run.h"
 #include "producer/client.h"
 #include "producer/output_stream.h"
@@ -21,22 +22,7 @@ class GivenJobs : public producer::JobSource {
 
   Next next(protocol::NewJob& job) override {
     if (next_ == jobs_.size()) return Next::end;
-    JobRequest& given = jobs_[next_++];
-    job.kind = std::move(given.kind);
-    job.payload = std::move(given.payload);
-    job.priority = given.priority;
-    job.max_attempts = given.max_attempts;
-    job.delay = given.delay;
-    job.run_at = given.run_at;
-    job.timeout = given.timeout;
-    job.retry = std::move(given.retry);
-    job.crashes_max = given.crashes_max;
-    job.expires_in = given.expires_in;
-    job.expires_at = given.expires_at;
-    job.unique_key = std::move(given.unique.key);
-    job.unique_scope = given.unique.scope;
-    job.unique_ttl = given.unique.ttl;
-    job.on_conflict = given.unique.on_conflict;
+    job = protocol::to_new_job(std::move(jobs_[next_++]));
     return Next::job;
   }
 

@@ -50,12 +50,12 @@ class Agent::PeerLink final : public Link {
 };
 
 Agent::Agent(AgentOptions options, const Registry& registry, const std::vector<PoolSpec>& pools,
-             CompletionQueue& completions, OutputBuffer& outputs)
+             CompletionQueue& completions, OutputBuffer& outputs, ChildJobs& children)
     : options_(std::move(options)),
       registry_(registry),
       completions_(completions),
       link_(std::make_unique<PeerLink>(peer_)),
-      bench_(*link_, registry, pools, outputs) {}
+      bench_(*link_, registry, pools, outputs, children) {}
 
 Agent::~Agent() = default;
 

@@ -36,9 +36,9 @@ struct Farewell {
 /// Everything but stop() belongs to the thread that calls run(), `mr-agent`.
 class Agent {
  public:
-  /// `registry`, `completions`, `outputs` and the executors of `pools` must outlive it.
+  /// All references and the executors of `pools` must outlive it.
   Agent(AgentOptions options, const Registry& registry, const std::vector<PoolSpec>& pools,
-        CompletionQueue& completions, OutputBuffer& outputs);
+        CompletionQueue& completions, OutputBuffer& outputs, ChildJobs& children);
   ~Agent();
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;

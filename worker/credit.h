@@ -5,19 +5,25 @@
 #include <optional>
 
 #include "common/limits.h"
+#include "worker/run_mean.h"
 
 namespace millrace::worker {
 
 /// How far the broker may push jobs of one pool. Pure arithmetic; the agent's thread.
 ///
 /// The broker numbers the deliveries of a session and pool 1, 2, 3 … and never sends one above
-/// `upto`. A delivery is *over* when its result is settled (or it was given back, or revoked) and
-/// its slot is free again. With `held` deliveries not over, delivered − held are, so
+/// `upto`. A delivery is *over* when its outcome is known, or it was revoked, and its slot is free
+/// again. With `held` deliveries not over, delivered − held are, so
 ///
 ///     upto = (delivered − held) + slots + prefetch
 ///
-/// which is kept in this form because only `delivered` and `held` can be known for certain: a JOBS
-/// message that was lost on the way leaves a gap in the numbers, and a gap then counts as over.
+/// An outcome that is not settled counts as over up to as many as the window has: CREDIT leaves
+/// with the ACK, so the broker can write that a job is done and that another one is leased in one
+/// commit. What is above that is held, which bounds the outbox.
+///
+/// The sum is kept in this form because only `delivered` and `held` can be known for certain: a
+/// JOBS message that was lost on the way leaves a gap in the numbers, and a gap then counts as
+/// over.
 ///
 /// A broker to which the session is new (it restarted, or took us for lost) numbers from 1 again,
 /// and the leases it lets us keep get the first numbers. RESUMED tells the highest, so that
@@ -34,7 +40,11 @@ class Credit {
   void learn_numbers(std::uint64_t delivered);
   /// JOBS brought a delivery.
   void deliver(std::uint64_t number);
-  /// One delivery is over.
+  /// The outcome of a delivery is known.
+  void answer();
+  /// It is settled.
+  void settle();
+  /// A delivery is over without an outcome.
   void finish();
   /// A handler took this long.
   void measure(std::chrono::microseconds run);
@@ -50,10 +60,10 @@ class Credit {
   [[nodiscard]] bool is_due() const;
   void told() { told_ = upto_; }
 
+  /// Deliveries of which nothing is known yet.
   [[nodiscard]] std::uint64_t held() const { return held_; }
   [[nodiscard]] std::uint64_t slots() const { return slots_; }
-  /// Of the measured length, in `span`; 1 while nothing is measured.
-  [[nodiscard]] std::size_t runs_within(std::chrono::microseconds span) const;
+  [[nodiscard]] const RunMean& run_mean() const { return run_mean_; }
   /// Deliveries wanted beyond those the slots run: about kPrefetchSpan of measured work.
   [[nodiscard]] std::uint64_t prefetch() const { return prefetch_; }
 
@@ -64,10 +74,11 @@ class Credit {
   std::uint64_t slots_;
   std::uint64_t window_max_ = kPrefetchMax;
   std::uint64_t prefetch_ = 0;
-  double run_mean_ = 0;  // µs; 0: nothing measured yet
+  RunMean run_mean_;
   bool known_ = false;
   std::uint64_t delivered_ = 0;
   std::uint64_t held_ = 0;
+  std::uint64_t unsettled_ = 0;
   std::uint64_t upto_ = 0;
   std::uint64_t told_ = 0;
 };

@@ -22,6 +22,8 @@ struct Completion {
   Outcome outcome = Outcome::ack();
   StopReason stopped = StopReason::none;
   std::chrono::microseconds elapsed{};
+  /// The process of the run was lost. `outcome` is a nack whose error tells what is known of it.
+  bool crashed = false;
 };
 
 /// Completions on their way to the agent. Any thread pushes, one takes. It holds at most as many as

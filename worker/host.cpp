@@ -17,6 +17,7 @@
 #include "common/util/thread.h"
 #include "common/util/wakeup.h"
 #include "worker/loop/loop_executor.h"
+#include "worker/process/process_executor.h"
 #include "worker/thread_executor.h"
 
 namespace millrace::worker {
@@ -55,8 +56,7 @@ void raise_file_limit() {
 HostOptions default_host_options() {
   const unsigned cpus = cpu_quota();
   HostOptions options;
-  options.io_threads = std::min(32U, cpus + 4);
-  options.cpu_threads = cpus;
+  options.sizes = {.io = std::min(32U, cpus + 4), .cpu = cpus, .processes = cpus, .loop = 256};
   options.agent.name = default_name();
   return options;
 }
@@ -69,48 +69,66 @@ Status check_queues(const HostOptions& options) {
   return {};
 }
 
-Status check_threads(const HostOptions& options) {
-  if (options.io_threads == 0 && options.cpu_threads == 0)
-    return fail(ErrorCode::usage, "both pools have 0 threads: nothing could run");
-  if (std::max(options.io_threads, options.cpu_threads) > kThreadsMax)
-    return fail(ErrorCode::usage, fmt::format("a pool has at most {} threads", kThreadsMax));
-  if (options.loop_size < 1 || options.loop_size > kLoopSlotsMax)
-    return fail(ErrorCode::usage,
-                fmt::format("the event loop has 1 to {} runs at once", kLoopSlotsMax));
+Status check_sizes(const PoolSizes& sizes) {
+  if (std::max({sizes.io, sizes.cpu, sizes.processes, sizes.loop}) > kPoolSizeMax)
+    return fail(ErrorCode::usage, fmt::format("a pool has at most {} slots", kPoolSizeMax));
+  if (sizes.io + sizes.cpu + sizes.processes + sizes.loop == 0)
+    return fail(ErrorCode::usage, "every pool has size 0: nothing could run");
   return {};
 }
 
-Host::Host(HostOptions options, Registry registry)
-    : options_(std::move(options)), registry_(std::move(registry)) {
-  add_pool(kPoolIo, options_.io_threads);
-  add_pool(kPoolCpu, options_.cpu_threads);
-  add_loop();
-  agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_, outputs_);
+Result<HostPlan> plan_host(HostOptions options, Registry registry) {
+  HostPlan plan{.options = std::move(options), .registry = std::move(registry)};
+  auto pools = place(plan.registry, plan.options.sizes, plan.options.executors);
+  if (!pools) return tl::make_unexpected(pools.error());
+  plan.pools = std::move(*pools);
+  const auto is_process = [](const PoolPlan& pool) { return pool.type == ExecutorType::process; };
+  if (std::none_of(plan.pools.begin(), plan.pools.end(), is_process)) return plan;
+  const Result<ChildUser> user = find_child_user(plan.options.children.user);
+  if (!user) return tl::make_unexpected(user.error());
+  plan.user = *user;
+  if (!has_one_thread())
+    return fail(ErrorCode::bad_config,
+                "kinds in processes need a program that has started no thread yet");
+  plan.nursery = Nursery::launch();
+  return plan;
 }
 
-void Host::add_pool(const char* name, std::uint64_t threads) {
-  if (threads == 0)
-    registry_.remove_pool(name);
-  else
-    executors_.emplace_back(
-        name, std::make_unique<ThreadExecutor>(name, threads, registry_, completions_, outputs_));
+Host::Host(HostPlan plan)
+    : options_(std::move(plan.options)),
+      registry_(std::move(plan.registry)),
+      pools_(std::move(plan.pools)),
+      user_(plan.user) {
+  if (plan.nursery)
+    processes_ = std::make_unique<ProcessHost>(std::move(*plan.nursery), [this] { stop(); });
+  for (const PoolPlan& pool : pools_) executors_.push_back(make_executor(pool));
+  agent_ = std::make_unique<Agent>(options_.agent, registry_, specs(), completions_, outputs_,
+                                   children_);
 }
 
-void Host::add_loop() {
-  const auto& kinds = registry_.kinds();
-  if (std::none_of(kinds.begin(), kinds.end(),
-                   [](const auto& entry) { return entry.second.pool == kPoolLoop; }))
-    return;
-  raise_file_limit();
-  executors_.emplace_back(
-      kPoolLoop, std::make_unique<LoopExecutor>(
-                     LoopOptions{.slots = options_.loop_size, .host_limit = options_.host_limit},
-                     registry_, completions_, outputs_));
+std::unique_ptr<Executor> Host::make_executor(const PoolPlan& pool) {
+  switch (pool.type) {
+    case ExecutorType::process:
+      return std::make_unique<ProcessExecutor>(
+          *processes_,
+          make_process_spec(pool, *registry_.find(pool.kind), options_.children, user_),
+          completions_, outputs_, children_);
+    case ExecutorType::loop:
+      raise_file_limit();
+      return std::make_unique<LoopExecutor>(
+          LoopOptions{.slots = pool.size, .host_limit = options_.host_limit}, registry_,
+          completions_, outputs_, children_);
+    case ExecutorType::thread:
+      break;
+  }
+  return std::make_unique<ThreadExecutor>(pool.name, pool.size, registry_, completions_, outputs_,
+                                          children_);
 }
 
 std::vector<PoolSpec> Host::specs() const {
   std::vector<PoolSpec> specs;
-  for (const auto& [name, executor] : executors_) specs.push_back({name, executor.get()});
+  for (std::size_t i = 0; i < pools_.size(); ++i)
+    specs.push_back({pools_[i].name, executors_[i].get()});
   return specs;
 }
 
@@ -147,15 +165,14 @@ Farewell Host::run_agent(const Signals& signals) {
 }
 
 int Host::run(const Signals& signals) {
-  log::info("worker {}: broker {}, queues {}, {} io and {} cpu threads", options_.agent.name,
-            options_.agent.endpoint, fmt::join(options_.agent.queues, ", "), options_.io_threads,
-            options_.cpu_threads);
+  log::info("worker {}: broker {}, queues {}; jobs at once: {}", options_.agent.name,
+            options_.agent.endpoint, fmt::join(options_.agent.queues, ", "), describe(pools_));
   const Farewell farewell = run_agent(signals);
   if (farewell.exit_code == kExitOk)
     log::info("{}", farewell.text);
   else
     log::error("{}", farewell.text);
-  for (auto& [name, executor] : executors_)
+  for (const auto& executor : executors_)
     if (!executor->stop(kThreadsPatience)) end_now(farewell.exit_code);
   return farewell.exit_code;
 }

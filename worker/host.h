@@ -2,44 +2,58 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "common/util/signals.h"
 #include "worker/agent.h"
+#include "worker/child_jobs.h"
 #include "worker/executor.h"
+#include "worker/placement.h"
+#include "worker/process/child_settings.h"
+#include "worker/process/process_host.h"
 #include "worker/registry.h"
 
 namespace millrace::worker {
 
 struct HostOptions {
   AgentOptions agent;
-  /// At most kThreadsMax each; 0: nothing of that pool is offered.
-  std::uint64_t io_threads = 0;
-  std::uint64_t cpu_threads = 0;
-  /// Runs at once on the event loop, 1 to kLoopSlotsMax. Without a kind of that pool there is none.
-  std::uint64_t loop_size = 256;
-  /// Requests at once to one host by `url.check` on the event loop; 0: no limit.
+  PoolSizes sizes;  ///< each at most kPoolSizeMax
+  std::vector<ExecutorChoice> executors = {};
+  ChildSettings children = {};
+  /// Requests at once to one host by `url.check` on an event loop; 0: no limit.
   std::uint64_t host_limit = 0;
 };
-
-inline constexpr std::uint64_t kThreadsMax = 4096;
 
 /// Sized by the CPUs this process may use, named `HOST:PID`. Reads a few small files.
 [[nodiscard]] HostOptions default_host_options();
 
 /// Error: usage, for a queue whose name cannot be.
 [[nodiscard]] Status check_queues(const HostOptions& options);
-/// Error: usage, for a size of a pool that cannot work.
-[[nodiscard]] Status check_threads(const HostOptions& options);
+/// Error: usage, for a size of a pool that cannot be.
+[[nodiscard]] Status check_sizes(const PoolSizes& sizes);
+
+/// What a Host is made of, once it is known that it can work.
+struct HostPlan {
+  HostOptions options;
+  Registry registry;  ///< with each kind in its pool
+  std::vector<PoolPlan> pools = {};
+  ChildUser user = {};
+  std::optional<Nursery> nursery = {};  ///< where a kind runs in processes
+};
+
+/// Decides which kind runs where, and starts the nursery when there is a kind for processes: to be
+/// called while this process has one thread. Errors: usage, for what place() refuses; bad_config,
+/// for programs and users that do not exist, and for processes in a program that has threads.
+[[nodiscard]] Result<HostPlan> plan_host(HostOptions options, Registry registry);
 
 /// What surrounds an agent in a process: its kinds, its pools, its thread and the signals. The
 /// program and the library are both this. Belongs to one thread, but for stop().
 class Host {
  public:
   /// Starts the threads of the pools. Throws std::system_error when there is no room for them.
-  Host(HostOptions options, Registry registry);
+  explicit Host(HostPlan plan);
 
   /// Blocks until the agent has left; logs why, and returns the exit code. The first SIGINT or
   /// SIGTERM stops the agent, the second ends the process at once. A handler that does not return
@@ -51,17 +65,20 @@ class Host {
   void stop() noexcept;
 
  private:
-  void add_pool(const char* name, std::uint64_t threads);
-  void add_loop();
+  [[nodiscard]] std::unique_ptr<Executor> make_executor(const PoolPlan& pool);
   [[nodiscard]] std::vector<PoolSpec> specs() const;
   [[nodiscard]] Farewell run_agent(const Signals& signals);
 
   HostOptions options_;
   Registry registry_;
+  std::vector<PoolPlan> pools_;
+  ChildUser user_;
   // The executors use the two above and what follows, so they go first.
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup()};
-  std::vector<std::pair<std::string, std::unique_ptr<Executor>>> executors_;
+  ChildJobs children_{completions_.wakeup()};
+  std::unique_ptr<ProcessHost> processes_;
+  std::vector<std::unique_ptr<Executor>> executors_;  // of `pools_`, in that order
   std::unique_ptr<Agent> agent_;
 };
 

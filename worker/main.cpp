@@ -2,7 +2,6 @@
 
 #include <exception>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include "worker/handlers/builtin.h"
 #include "worker/host.h"
 #include "worker/net_guard.h"
+#include "worker/process/child_serve.h"
 
 namespace millrace::worker {
 namespace {
@@ -21,13 +21,31 @@ struct Settings {
   HostOptions host = default_host_options();
   std::string until = "drained";
   std::vector<std::string> allow_net;
+  std::vector<std::string> executors;
+  std::vector<std::string> kinds;
+  std::vector<std::string> execs;
   std::string log_level = "info";
   bool io_threads_given = false;
 };
 
-int refuse(const std::string& problem) {
+int refuse(const std::string& problem, ErrorCode code = ErrorCode::usage) {
   fmt::print(stderr, "millrace-worker: {}\n", problem);
-  return exit_code(ErrorCode::usage);
+  return exit_code(code);
+}
+
+void add_children(OptionParser& parser, ChildSettings& children) {
+  parser.add("child-memory", children.memory,
+             "Heap and private pages that each child process may have; 0: no limit");
+  parser.add("child-memory-growth", children.memory_growth,
+             "A child that has grown by so much since its first job is replaced; 0: never");
+  parser.add("child-cpu", children.cpu_time,
+             "CPU time that each child process may use over its life; 0: no limit");
+  parser.add("child-files", children.files, "Files that a child may have open; 0: no limit");
+  parser.add("child-processes", children.processes, "Processes that a job may have; 0: no limit");
+  parser.add("jobs-per-child", children.jobs_per_child,
+             "A child is replaced after so many jobs; 0: never");
+  parser.add("child-user", children.user,
+             "Who children are when the worker is root; not said: nobody");
 }
 
 std::optional<int> read_settings(Settings& settings, int argc, char** argv) {
@@ -35,12 +53,24 @@ std::optional<int> read_settings(Settings& settings, int argc, char** argv) {
   OptionParser parser("millrace-worker", "Runs the jobs of one or more queues.");
   parser.add("broker", host.agent.endpoint, "Where the broker listens");
   parser.add("queue", host.agent.queues, "Work for this queue; may be repeated");
-  parser.add("io-threads", host.io_threads, "Threads for jobs that wait; 0: none of these kinds");
-  parser.add("cpu-threads", host.cpu_threads,
+  parser.add("io-threads", host.sizes.io, "Threads for jobs that wait; 0: none of these kinds");
+  parser.add("cpu-threads", host.sizes.cpu,
              "Threads for jobs that compute; 0: none of these kinds");
-  parser.add("loop-size", host.loop_size, "Jobs at once on the event loop");
+  parser.add("loop-size", host.sizes.loop,
+             "Jobs at once on the event loop; 0: none of these kinds");
   parser.add("host-limit", host.host_limit,
              "Requests to one host at once by url.check on the event loop; 0: no limit");
+  parser.add("executor", settings.executors,
+             "KIND=thread|process|loop[:SIZE]: where a kind runs; with SIZE in a pool of its own; "
+             "may be repeated");
+  parser.add(
+      "kind", settings.kinds,
+      "NAME=COMMAND: a kind whose jobs a program runs that speaks the stdio worker protocol; "
+      "may be repeated");
+  parser.add("exec", settings.execs,
+             "NAME=/PATH/PROGRAM ARGUMENT…: a kind for which this program is run once a job, "
+             "payload on stdin, result on stdout; may be repeated");
+  add_children(parser, host.children);
   parser.add(
       "until", settings.until,
       "Leave when the queues are drained, never (forever), or when nothing is ready (empty)");
@@ -56,15 +86,39 @@ std::optional<int> read_settings(Settings& settings, int argc, char** argv) {
   return code;
 }
 
+Status add_programs(Registry& registry, const std::vector<std::string>& texts, bool once) {
+  for (const std::string& text : texts) {
+    auto program = parse_program_kind(text);
+    if (!program) return tl::make_unexpected(program.error());
+    if (const Status good = check_program(program->command.front(), once); !good) return good;
+    Kind kind{kPoolProcess, nullptr};
+    kind.command = std::move(program->command);
+    kind.once = once;
+    registry.add(program->name, std::move(kind));
+  }
+  return {};
+}
+
 /// Kinds that only wait are at home on the event loop. Who says how many threads there are for jobs
 /// that wait means these kinds, too.
-Registry kinds(const Settings& settings, const NetGuard& guard) {
+Result<Registry> make_kinds(const Settings& settings, const NetGuard& guard) {
   Registry registry = builtin_kinds(guard);
   if (!settings.io_threads_given)
-    for (const char* kind : {"url.check", "sleep"})
-      if (const Status moved = registry.move(kind, kPoolLoop); !moved)
-        throw std::logic_error(moved.error().message);
+    for (const char* kind : {"url.check", "sleep"}) registry.move(kind, kPoolLoop);
+  if (const Status good = add_programs(registry, settings.kinds, false); !good)
+    return fail(good.error().code, "--kind: " + good.error().message);
+  if (const Status good = add_programs(registry, settings.execs, true); !good)
+    return fail(good.error().code, "--exec: " + good.error().message);
   return registry;
+}
+
+Status read_executors(Settings& settings) {
+  for (const std::string& text : settings.executors) {
+    auto choice = parse_executor_choice(text);
+    if (!choice) return tl::make_unexpected(choice.error());
+    settings.host.executors.push_back(std::move(*choice));
+  }
+  return {};
 }
 
 /// Everybody who can reach a broker of this machine is on this machine; a remote broker's jobs may
@@ -89,13 +143,19 @@ int run(int argc, char** argv) {
   if (!parse(settings.until, settings.host.agent.until))
     return refuse(fmt::format("--until {}: use drained, forever or empty", settings.until));
   if (const Status good = check_queues(settings.host); !good) return refuse(good.error().message);
-  if (const Status good = check_threads(settings.host); !good)
+  if (const Status good = check_sizes(settings.host.sizes); !good)
     return refuse("--io-threads, --cpu-threads, --loop-size: " + good.error().message);
+  if (const Status good = read_executors(settings); !good)
+    return refuse("--executor: " + good.error().message);
   auto guard = make_guard(settings);
   if (!guard) return refuse("--allow-net: " + guard.error().message);
+  auto kinds = make_kinds(settings, *guard);
+  if (!kinds) return refuse(kinds.error().message, kinds.error().code);
+  if (const auto kind = child_kind()) return serve_child(*kinds, *kind);
+  auto plan = plan_host(std::move(settings.host), std::move(*kinds));
+  if (!plan) return refuse(plan.error().message, plan.error().code);
   const Signals signals;
-  Registry registry = kinds(settings, *guard);
-  Host host(std::move(settings.host), std::move(registry));
+  Host host(std::move(*plan));
   return host.run(signals);
 }
 

@@ -34,6 +34,7 @@ class Outbox {
   };
   /// Takes out what hold() put there for this lease.
   [[nodiscard]] std::optional<Held> take_held(LeaseId lease);
+  [[nodiscard]] bool is_held(LeaseId lease) const { return held_.contains(lease); }
   /// What was added since the last call, in as few messages as the limits allow, and what was
   /// postponed until now. Each goes out and then into keep().
   [[nodiscard]] std::vector<Parcel> pack(Instant now);

@@ -1,7 +1,5 @@
 #include "worker/registry.h"
 
-#include <fmt/format.h>
-
 #include "common/assert.h"
 
 namespace millrace::worker {
@@ -11,22 +9,11 @@ void Registry::add(std::string name, Kind kind) {
   kinds_.insert_or_assign(std::move(name), std::move(kind));
 }
 
-Status Registry::move(std::string_view name, const std::string& pool) {
-  const auto found = kinds_.find(name);
-  if (found == kinds_.end())
-    return fail(ErrorCode::usage, fmt::format("there is no kind `{}`", name));
-  Kind& kind = found->second;
-  if (pool == kPoolLoop && !kind.can_loop())
-    return fail(ErrorCode::usage, fmt::format("kind `{}` cannot run on the event loop", name));
-  if (pool != kPoolLoop && !kind.handler)
-    return fail(ErrorCode::usage, fmt::format("kind `{}` runs on the event loop only", name));
-  kind.pool = pool;
-  return {};
+void Registry::move(std::string_view name, std::string pool) {
+  kinds_.find(name)->second.pool = std::move(pool);
 }
 
-void Registry::remove_pool(std::string_view pool) {
-  std::erase_if(kinds_, [&](const auto& entry) { return entry.second.pool == pool; });
-}
+void Registry::remove(std::string_view name) { kinds_.erase(kinds_.find(name)); }
 
 const Kind* Registry::find(std::string_view name) const {
   const auto found = kinds_.find(name);

@@ -6,8 +6,8 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "common/errors.h"
 #include "common/protocol/messages.h"
 
 namespace millrace::worker {
@@ -27,9 +27,11 @@ using AsyncFactory = std::function<AsyncHandler(const LoopServices&)>;
 struct Kind {
   std::string pool;
   Handler handler;
-  protocol::KindOptions options = {};  ///< what its author says of its jobs
-  AsyncHandler async = {};             ///< for the event loop
-  AsyncFactory make_async = {};        ///< where there is no `async`; neither: not on the loop
+  protocol::KindOptions options = {};     ///< what its author says of its jobs
+  AsyncHandler async = {};                ///< for the event loop
+  AsyncFactory make_async = {};           ///< where there is no `async`; neither: not on the loop
+  std::vector<std::string> command = {};  ///< a program runs it; then there is no handler
+  bool once = false;                      ///< the program is started anew for each job
 
   [[nodiscard]] bool can_loop() const { return async || make_async; }
 };
@@ -40,11 +42,9 @@ class Registry {
   /// `name` must satisfy is_name(); a later kind of the same name takes the place of an earlier
   /// one.
   void add(std::string name, Kind kind);
-  /// From here on the kind runs in this pool. Errors: usage, when it is unknown or its author made
-  /// it for other pools.
-  [[nodiscard]] Status move(std::string_view name, const std::string& pool);
-  /// Nothing of this pool is offered.
-  void remove_pool(std::string_view pool);
+  /// `name` must be there.
+  void move(std::string_view name, std::string pool);
+  void remove(std::string_view name);
 
   [[nodiscard]] const Kind* find(std::string_view name) const;
   [[nodiscard]] const std::map<std::string, Kind, std::less<>>& kinds() const { return kinds_; }

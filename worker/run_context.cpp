@@ -1,7 +1,10 @@
 #include "worker/run_context.h"
 
+#include <fmt/format.h>
+
 #include <condition_variable>
 #include <mutex>
+#include <stdexcept>
 
 namespace millrace {
 
@@ -14,3 +17,16 @@ bool JobContext::wait(Duration duration) const {
 }
 
 }  // namespace millrace
+
+namespace millrace::worker {
+
+std::vector<JobId> RunContext::put_jobs(std::vector<JobRequest>&& jobs, const std::string& queue) {
+  if (jobs.empty()) return {};
+  ChildJobs::Answer answer = children_.enqueue(job(), stop_token(), std::move(jobs), queue);
+  if (!answer)
+    throw std::runtime_error(
+        fmt::format("{}: {}", to_string(answer.error().code), answer.error().message));
+  return std::move(*answer);
+}
+
+}  // namespace millrace::worker

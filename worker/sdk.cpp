@@ -14,6 +14,7 @@
 #include "common/util/mutex.h"
 #include "common/util/signals.h"
 #include "worker/host.h"
+#include "worker/process/child_serve.h"
 
 namespace millrace {
 namespace {
@@ -37,11 +38,13 @@ worker::HostOptions to_options(WorkerConfig config) {
   if (!config.name.empty()) options.agent.name = std::move(config.name);
   options.agent.until = to_protocol(config.until);
   options.agent.grace = config.grace;
-  if (config.io_threads) options.io_threads = *config.io_threads;
-  if (config.cpu_threads) options.cpu_threads = *config.cpu_threads;
+  if (config.io_threads) options.sizes.io = *config.io_threads;
+  if (config.cpu_threads) options.sizes.cpu = *config.cpu_threads;
+  if (config.processes) options.sizes.processes = *config.processes;
+  if (config.loop_size) options.sizes.loop = *config.loop_size;
   if (options.agent.queues.empty()) throw std::invalid_argument("a worker needs a queue");
   if (options.agent.grace < Duration::zero()) throw std::invalid_argument("grace is below 0");
-  for (const Status& good : {check_queues(options), check_threads(options)})
+  for (const Status& good : {check_queues(options), check_sizes(options.sizes)})
     if (!good) throw std::invalid_argument(good.error().message);
   return options;
 }
@@ -109,10 +112,20 @@ void Worker::kind(const std::string& name, const std::string& pool, Handler hand
   if (!is_name(name))
     throw std::invalid_argument(
         fmt::format("`{}` is no name of a kind: 1 to 64 of a-z 0-9 . _ -", name));
-  if (pool != kPoolIo && pool != kPoolCpu)
-    throw std::invalid_argument(fmt::format("there is no pool `{}`: use io or cpu", pool));
+  if (pool != kPoolIo && pool != kPoolCpu && pool != kPoolProcess)
+    throw std::invalid_argument(fmt::format("there is no pool `{}`: use io, cpu or process", pool));
   if (!handler) throw std::invalid_argument(fmt::format("kind `{}` has no handler", name));
   state_->registry.add(name, {pool, std::move(handler), to_protocol(name, options)});
+}
+
+void Worker::async_kind(const std::string& name, AsyncHandler handler, KindOptions options) {
+  if (!is_name(name))
+    throw std::invalid_argument(
+        fmt::format("`{}` is no name of a kind: 1 to 64 of a-z 0-9 . _ -", name));
+  if (!handler) throw std::invalid_argument(fmt::format("kind `{}` has no handler", name));
+  worker::Kind kind{kPoolLoop, nullptr, to_protocol(name, options)};
+  kind.async = std::move(handler);
+  state_->registry.add(name, std::move(kind));
 }
 
 int Worker::run() {
@@ -125,7 +138,13 @@ int Worker::run() {
       log::error("a worker needs a kind");
       return exit_code(ErrorCode::usage);
     }
-    worker::Host host(state_->options, state_->registry);
+    if (const auto kind = worker::child_kind()) return worker::serve_child(state_->registry, *kind);
+    auto plan = worker::plan_host(state_->options, state_->registry);
+    if (!plan) {
+      log::error("{}", plan.error().message);
+      return exit_code(plan.error().code);
+    }
+    worker::Host host(std::move(*plan));
     state_->set_host(&host);
     struct Forget {
       State& state;

@@ -14,8 +14,12 @@ namespace millrace::worker {
 
 ThreadExecutor::ThreadExecutor(const std::string& pool, std::size_t threads,
                                const Registry& registry, CompletionQueue& completions,
-                               OutputBuffer& outputs)
-    : slots_(threads), registry_(registry), completions_(completions), outputs_(outputs) {
+                               OutputBuffer& outputs, ChildJobs& children)
+    : slots_(threads),
+      registry_(registry),
+      completions_(completions),
+      outputs_(outputs),
+      children_(children) {
   try {
     for (std::size_t i = 1; i <= threads; ++i) {
       {
@@ -137,7 +141,7 @@ Completion ThreadExecutor::run(const Job& job, std::stop_token token) const {
     completion.outcome = Outcome::nack("cancelled: before it began");
     return completion;
   }
-  RunContext context(job, std::move(token), outputs_);
+  RunContext context(job, std::move(token), outputs_, children_);
   const Kind* kind = registry_.find(job.kind);
   MR_ASSERT(kind != nullptr, "kind `{}` was never offered", job.kind);
   try {

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "worker/child_jobs.h"
 #include "worker/executor.h"
 #include "worker/output_buffer.h"
 #include "worker/registry.h"
@@ -17,10 +18,10 @@ namespace millrace::worker {
 /// handler that never looks at its stop token keeps its thread.
 class ThreadExecutor final : public Executor {
  public:
-  /// `registry`, `completions` and `outputs` must outlive it. Throws std::system_error when the
+  /// All references must outlive it. Throws std::system_error when the
   /// machine has no room for `threads` threads.
   ThreadExecutor(const std::string& pool, std::size_t threads, const Registry& registry,
-                 CompletionQueue& completions, OutputBuffer& outputs);
+                 CompletionQueue& completions, OutputBuffer& outputs, ChildJobs& children);
   /// Stops, and waits for every run to return.
   ~ThreadExecutor() override;
   ThreadExecutor(const ThreadExecutor&) = delete;
@@ -51,6 +52,7 @@ class ThreadExecutor final : public Executor {
   const Registry& registry_;
   CompletionQueue& completions_;
   OutputBuffer& outputs_;
+  ChildJobs& children_;
 
   Mutex mutex_;
   Condition work_;

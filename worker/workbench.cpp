@@ -26,11 +26,13 @@ std::string shortened(std::string text) {
 }  // namespace
 
 Workbench::Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools,
-                     OutputBuffer& outputs)
+                     OutputBuffer& outputs, ChildJobs& children)
     : link_(link),
       registry_(registry),
       outputs_(outputs),
       output_sender_(link, outputs),
+      children_(children),
+      child_sender_(link, children),
       result_bytes_max_(Limits{}.result_bytes_max) {
   MR_ASSERT(!pools.empty());
   for (const PoolSpec& pool : pools) {
@@ -43,16 +45,17 @@ Workbench::Workbench(Link& link, const Registry& registry, const std::vector<Poo
 
 void Workbench::connected(const protocol::Welcome& welcome) {
   output_sender_.connected(welcome);
+  child_sender_.connected(welcome);
   if (welcome.result_bytes_max > 0) result_bytes_max_ = welcome.result_bytes_max;
   const std::uint64_t leases_max =
       welcome.leases_max > 0 ? welcome.leases_max : Limits{}.leases_per_worker_max;
   std::uint64_t slots_total = 0;
   for (const Pool& pool : pools_) slots_total += pool.credit.slots();
+  spare_leases_ = leases_max - std::min(leases_max, slots_total);
   for (Pool& pool : pools_) {
     const std::uint64_t slots = pool.credit.slots();
-    // Slots first; what the broker allows beyond them is shared evenly for prefetch.
     pool.credit.limit(slots_total <= leases_max
-                          ? slots + (leases_max - slots_total) / pools_.size()
+                          ? slots
                           : std::max<std::uint64_t>(1, slots * leases_max / slots_total));
     // Even if the broker calls the session known: a HELLO that was repeated while the broker
     // started is answered so although the numbers begin at 1.
@@ -84,6 +87,7 @@ void Workbench::drop(const std::vector<LeaseId>& leases) {
     } else if (++held->drops > 1) {
       if (const auto correlation = outbox_.drop(lease)) link_.forget(*correlation);
       outputs_.discard(lease);
+      child_sender_.discard(lease);
       finish(lease);
     }
   }
@@ -181,6 +185,9 @@ void Workbench::complete(Completion completion) {
   else
     outcome.error = shortened(std::move(completion.outcome.error));
   if (verb == Verb::nack && completion.outcome.delay) outcome.delay = *completion.outcome.delay;
+  // What we stopped was meant to end, however it did.
+  outcome.crashed =
+      verb == Verb::nack && completion.crashed && completion.stopped == StopReason::none;
   put(verb, *held, std::move(outcome));
 }
 
@@ -210,9 +217,20 @@ void Workbench::put(Verb verb, HeldLease& held, protocol::Outcome outcome) {
   outcome.job = held.delivery.job;
   held.delivery.payload = {};
   book_.end(held, outcome.elapsed);
+  pools_[held.pool].credit.answer();
   outbox_.hold(verb, std::move(outcome));
-  // Not before all that its run left behind is settled: see OutputSender.
-  if (const auto over = outputs_.end(held.delivery.lease)) let_go(*over);
+  // Not before all that its run enqueued is answered: see ChildSender.
+  if (!children_.has_open(held.delivery.lease)) let_go_after_output(held.delivery.lease);
+}
+
+void Workbench::let_go_after_children() {
+  for (const LeaseId lease : child_sender_.take_closed())
+    if (!children_.has_open(lease) && outbox_.is_held(lease)) let_go_after_output(lease);
+}
+
+/// Nor before all that its run left behind is settled: see OutputSender.
+void Workbench::let_go_after_output(LeaseId lease) {
+  if (const auto over = outputs_.end(lease)) let_go(*over);
 }
 
 /// Nothing of this run's output is on its way any more: so its outcome may go.
@@ -235,7 +253,12 @@ void Workbench::release(HeldLease& held) {
 
 /// The delivery is over: nothing of it counts any more.
 void Workbench::finish(LeaseId lease) {
-  pools_[book_.find(lease)->pool].credit.finish();
+  const HeldLease& held = *book_.find(lease);
+  Credit& credit = pools_[held.pool].credit;
+  if (held.state == State::unsettled)
+    credit.settle();
+  else
+    credit.finish();
   book_.erase(lease);
   static_cast<void>(outputs_.end(lease));
 }
@@ -249,6 +272,7 @@ void Workbench::revoke(const std::vector<LeaseId>& leases, StopReason reason) {
     } else if (held->state == State::running) {
       book_.revoke(*held);
       outputs_.discard(lease);
+      child_sender_.discard(lease);
       pools_[held->pool].executor->cancel(lease, reason);
     }
     // An outcome that is on its way gets its SETTLED, saying `cancelled`.
@@ -267,6 +291,7 @@ bool Workbench::answered(std::uint64_t correlation, const protocol::Message& rep
     for (const OutputBuffer::Ended& run : *over) let_go(run);
     return true;
   }
+  if (child_sender_.answered(correlation, reply, now)) return true;
   const auto* error = std::get_if<protocol::ErrorReply>(&reply);
   if (error != nullptr && error->retryable)
     return outbox_.postpone(correlation, now + std::max(error->after, kSendAgainAfter));
@@ -321,6 +346,8 @@ void Workbench::turn(Instant now) {
   stop_overdue(now);
   start_waiting(now);
   look_after_batches(now);
+  child_sender_.turn(now);
+  let_go_after_children();
   output_sender_.turn(now);
   for (Outbox::Parcel& parcel : outbox_.pack(now)) {
     const bool is_release = parcel.verb == Verb::release;
@@ -347,7 +374,7 @@ bool Workbench::may_start(const Pool& pool, const protocol::Delivery& delivery) 
   if (pool.started < pool.credit.slots()) return true;
   if (delivery.deliveries > 1 || delivery.timeout > Duration{0}) return false;
   const std::size_t depth =
-      std::min<std::size_t>(pool.executor->depth_max(), pool.credit.runs_within(kBatchSpan));
+      std::min<std::size_t>(pool.executor->depth_max(), pool.credit.run_mean().within(kBatchSpan));
   return pool.started < pool.credit.slots() * depth;
 }
 
@@ -405,8 +432,27 @@ void Workbench::look_after_batches(Instant now) {
     look_again_at_ = now + kBatchLook;
 }
 
+/// Slots first; what the broker allows beyond them goes to prefetch: each pool may have an equal part,
+/// and what one does not want the others may have.
+void Workbench::share_spare_leases() {
+  if (spare_leases_ == 0) return;
+  std::vector<Pool*> by_want;
+  for (Pool& pool : pools_) by_want.push_back(&pool);
+  std::sort(by_want.begin(), by_want.end(), [](const Pool* a, const Pool* b) {
+    return a->credit.prefetch() < b->credit.prefetch();
+  });
+  std::uint64_t rest = spare_leases_;
+  for (std::size_t i = 0; i < by_want.size(); ++i) {
+    Credit& credit = by_want[i]->credit;
+    const std::uint64_t part = rest / (by_want.size() - i);
+    credit.limit(credit.slots() + part);
+    rest -= std::min(part, credit.prefetch());
+  }
+}
+
 void Workbench::send_credit() {
   if (outputs_.is_full()) return;
+  share_spare_leases();
   protocol::Credit credit;
   for (Pool& pool : pools_) {
     pool.credit.raise();
@@ -423,6 +469,7 @@ std::optional<Instant> Workbench::next_deadline() const {
     if (at && (!next || *at < *next)) next = at;
   };
   sooner(output_sender_.next_due());
+  sooner(child_sender_.next_due());
   sooner(look_again_at_);
   if (!deadlines_.empty()) sooner(deadlines_.begin()->first);
   return next;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common/protocol/messages.h"
+#include "worker/child_sender.h"
 #include "worker/credit.h"
 #include "worker/executor.h"
 #include "worker/lease_book.h"
@@ -39,7 +40,7 @@ class Workbench {
  public:
   /// All but `pools` itself must outlive it.
   Workbench(Link& link, const Registry& registry, const std::vector<PoolSpec>& pools,
-            OutputBuffer& outputs);
+            OutputBuffer& outputs, ChildJobs& children);
 
   // ---- the session -----------------------------------------------------------------------------
   void connected(const protocol::Welcome& welcome);
@@ -89,6 +90,8 @@ class Workbench {
   Verb judge(Completion& completion, const HeldLease& held);
   void finish(LeaseId lease);
   void put(Verb verb, HeldLease& held, protocol::Outcome outcome);
+  void let_go_after_children();
+  void let_go_after_output(LeaseId lease);
   void let_go(const OutputBuffer::Ended& run);
   void release(HeldLease& held);
   void drop(const std::vector<LeaseId>& leases);
@@ -98,6 +101,7 @@ class Workbench {
   void start_waiting(Instant now);
   void look_after_batches(Instant now);
   void stop_overdue(Instant now);
+  void share_spare_leases();
   void send_credit();
 
   Link& link_;
@@ -106,9 +110,12 @@ class Workbench {
   LeaseBook book_;
   OutputBuffer& outputs_;
   OutputSender output_sender_;
+  ChildJobs& children_;
+  ChildSender child_sender_;
   Outbox outbox_;
   std::set<std::pair<Instant, LeaseId>> deadlines_;
   std::optional<Instant> look_again_at_;  // while a pool has more jobs than slots
+  std::uint64_t spare_leases_ = 0;  // above one for each slot
   std::size_t result_bytes_max_;
   bool closed_ = false;
   Tally tally_;

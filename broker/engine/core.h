@@ -111,7 +111,7 @@ struct Job {
 struct Batch {
   BatchRow row;
   bool dirty = false;
-  /// A job enqueued alone is its own batch and has no row: its job's row tells everything.
+  /// A job enqueued alone is its own batch and has no row, until it enqueues further ones.
   bool implicit = false;
   std::set<SessionId> watchers;
   /// Rows that ended since somebody watches: all with a cursor above `recent_after`.
@@ -379,7 +379,7 @@ Batch& batch_for_new_jobs(Core&, BatchId wanted, JobId first, const SessionId& s
 /// The batch, if one is named, is in memory and not sealed.
 [[nodiscard]] std::optional<Error> check_batch(const Core&, BatchId);
 /// What stands against it just now.
-[[nodiscard]] std::optional<Error> check_room(Core&, const protocol::Enqueue&);
+[[nodiscard]] std::optional<Error> check_room(Core&, const protocol::Enqueue&, const Job* parent);
 [[nodiscard]] std::optional<Error> check_lanes(const Core&, const protocol::Enqueue&);
 
 // unique.cpp

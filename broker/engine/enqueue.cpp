@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "broker/engine/children.h"
 #include "broker/engine/core.h"
 #include "common/util/hash.h"
 #include "common/util/mutants.h"
@@ -34,6 +35,8 @@ std::uint64_t hash_options(const NewJob& job, std::uint64_t hash) {
 
 std::uint64_t body_hash(const Enqueue& enqueue) {
   std::uint64_t hash = hash64(enqueue.queue, enqueue.batch.value * 2 + (enqueue.seal ? 1 : 0));
+  if (enqueue.lease)
+    hash = hash64({reinterpret_cast<const char*>(&enqueue.lease.value), sizeof(LeaseId)}, hash + 3);
   for (const NewJob& job : enqueue.jobs) {
     // An older broker hashed the default, which stood for what is now left to the kind.
     const int attempts = job.max_attempts == 0 ? kMaxAttemptsDefault : job.max_attempts;
@@ -100,21 +103,28 @@ void make_one(Core& core, JobId id, const Enqueue& enqueue, NewJob& from, BatchI
   arm_expiry(core, created, now);
 }
 
+/// The batch that the request's new jobs join or begin, of which they are `count`.
+BatchId batch_for(Core& core, const Received& command, const Enqueue& enqueue, const Job* parent,
+                  JobId first, std::uint64_t count, Now now) {
+  if (planted(Mutant::child_alone)) parent = nullptr;
+  if (count == 0 && !enqueue.batch) return {};
+  // A job enqueued alone is its own batch and needs no row.
+  if (parent == nullptr && !enqueue.batch && enqueue.seal && count == 1)
+    return BatchId{first.value};
+  Batch& batch = parent != nullptr ? batch_of_parent(core, *parent)
+                                   : batch_for_new_jobs(core, enqueue.batch, first, command.session,
+                                                        enqueue.seal, now);
+  batch.row.total += count;
+  batch_changed(core, batch);
+  return batch.row.id;
+}
+
 /// Everything is checked: the jobs are made, and the request remembered and answered.
-void carry_out(Core& core, const Received& command, Enqueue& enqueue, UniquePlan plan, Now now) {
+void carry_out(Core& core, const Received& command, Enqueue& enqueue, const Job* parent,
+               UniquePlan plan, Now now) {
   const std::uint64_t hash = body_hash(enqueue);  // before payloads are moved out
   const JobId first = next_job_ids(core, plan.count);
-  const bool batch_wanted = enqueue.batch || plan.count != 0;
-  const BatchId batch_id = enqueue.batch  ? enqueue.batch
-                           : batch_wanted ? BatchId{first.value}
-                                          : BatchId{};
-  // A job enqueued alone is its own batch and needs no row.
-  if (batch_wanted && (enqueue.batch || !enqueue.seal || plan.count != 1)) {
-    Batch& batch =
-        batch_for_new_jobs(core, enqueue.batch, first, command.session, enqueue.seal, now);
-    batch.row.total += plan.count;
-    batch_changed(core, batch);
-  }
+  const BatchId batch_id = batch_for(core, command, enqueue, parent, first, plan.count, now);
   if (plan.count != 0) reopen_if_drained(core, core.queue(enqueue.queue));
   protocol::Enqueued answer{batch_id, plan.count != 0 ? first : JobId{}, plan.count, {}, {}};
   // Jobs that were there end first: new ones may push them out of memory.
@@ -266,14 +276,20 @@ void enqueue_unique(Core& core, Received command, const UniqueLooked& looked, No
     if (recorded_request(core, command, enqueue.request, body_hash(enqueue))) return;
     if (park_for_batch(core, command, enqueue.batch)) return;
   }
+  const Job* parent = enqueue.lease ? find_parent(core, command.session, enqueue.lease) : nullptr;
+  if (enqueue.lease && parent == nullptr)
+    return core.refuse(command, ErrorCode::lease_lost,
+                       fmt::format("lease {} is over, or another worker's: its run can enqueue no "
+                                   "more jobs",
+                                   enqueue.lease.value));
   auto error = check_batch(core, enqueue.batch);
-  if (!error) error = check_room(core, enqueue);
+  if (!error) error = check_room(core, enqueue, parent);
   if (!error) error = check_lanes(core, enqueue);
   if (error) return core.refuse(command, error->code, error->message, error->after);
   auto plan = plan_unique(core, enqueue, looked, JobId{core.last_job.value + 1}, now);
   if (!plan)
     return core.refuse(command, plan.error().code, plan.error().message, plan.error().after);
-  carry_out(core, command, enqueue, std::move(*plan), now);
+  carry_out(core, command, enqueue, parent, std::move(*plan), now);
 }
 
 }  // namespace millrace::broker

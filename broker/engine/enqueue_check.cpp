@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "broker/engine/core.h"
+#include "broker/engine/children.h"
 
 namespace millrace::broker {
 namespace {
@@ -102,6 +102,10 @@ std::optional<Error> check_request(const Enqueue& enqueue, const Limits& limits)
         ErrorCode::bad_request,
         fmt::format("queue `{:.80}` is no name: use 1 to 64 of a-z 0-9 . _ -", enqueue.queue),
         {}};
+  if (enqueue.lease && (enqueue.batch || enqueue.seal))
+    return Error{ErrorCode::bad_request,
+                 "jobs that a running job enqueues join its batch: no `batch`, no `seal`",
+                 {}};
   if (enqueue.jobs.empty() && !(enqueue.seal && enqueue.batch))
     return Error{ErrorCode::bad_request, "no jobs, and no batch to seal", {}};
   if (enqueue.jobs.size() > limits.enqueue_jobs_max)
@@ -131,7 +135,7 @@ std::optional<Error> check_batch(const Core& core, BatchId id) {
   return Error{ErrorCode::bad_request, fmt::format("batch {} is sealed or unknown", id.value), {}};
 }
 
-std::optional<Error> check_room(Core& core, const Enqueue& enqueue) {
+std::optional<Error> check_room(Core& core, const Enqueue& enqueue, const Job* parent) {
   const Limits& limits = core.options.limits;
   if (enqueue.jobs.empty()) return std::nullopt;
   if (core.space != Space::plenty)
@@ -140,7 +144,7 @@ std::optional<Error> check_room(Core& core, const Enqueue& enqueue) {
                  Duration{1000}};
   const auto queue = core.queues.find(enqueue.queue);
   if (queue == core.queues.end()) return std::nullopt;
-  if (queue->second.row.state == QueueState::closed)
+  if (queue->second.row.state == QueueState::closed && !is_own_queue(core, parent, enqueue.queue))
     return Error{ErrorCode::queue_closed,
                  fmt::format("queue `{}` is closed (generation {}): wait until it is drained, or "
                              "`millrace-producer open {}`",

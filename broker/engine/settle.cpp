@@ -48,11 +48,35 @@ void write_attempt(Core& core, JobId id, Job& job, const char* outcome, Now now)
                                           .error = job.status.error});
 }
 
+/// The process of a run was lost, with its worker or alone: charged as a crash, and given back at
+/// once unless the job has taken down as many as it may. `poison` is what is then said of it.
+void count_crash(Core& core, JobId id, Job& job, std::string error, ItemStatus later, Now now,
+                 std::string (*poison)(const JobStatus&)) {
+  core.touch(id, job);
+  close_lease(core, id, job, later);
+  ++job.status.crashes;
+  job.status.error = cut(std::move(error), core.options.limits.error_bytes_max);
+  write_attempt(core, id, job, "crash", now);
+  const int crashes_max =
+      planted(Mutant::crashes_max_ignored) ? kCrashesMaxDefault : job.spec.crashes_max;
+  if (job.status.crashes - job.status.crashes_base >= crashes_max &&
+      !planted(Mutant::poison_forever)) {
+    job.status.error = cut(poison(job.status), core.options.limits.error_bytes_max);
+    core.apply(id, job, JobEvent::bury, now);
+  } else {
+    wait_again(core, id, job, JobEvent::give_back, now);
+  }
+}
+
 /// An outcome implies that the run had started, even if STARTED was never seen.
 void note_run(Job& job, const protocol::Outcome& item, Now now) {
   const Duration elapsed = std::clamp(item.elapsed, Duration{0}, kDurationMax);
   if (!job.started || item.elapsed.count() > 0) job.status.started_at = now.utc - elapsed;
   job.started = true;
+}
+
+std::string crash_text(protocol::Outcome& item) {
+  return item.error.empty() ? "crash: the process of the run was lost" : std::move(item.error);
 }
 
 void settle(Core& core, JobId id, Job& job, protocol::Outcome& item, protocol::Ack*, Now now) {
@@ -75,6 +99,11 @@ void settle(Core& core, JobId id, Job& job, protocol::Outcome& item, protocol::A
 
 void settle(Core& core, JobId id, Job& job, protocol::Outcome& item, protocol::Nack*, Now now) {
   note_run(job, item, now);
+  if (item.crashed && !planted(Mutant::crash_charged))
+    return count_crash(
+        core, id, job, crash_text(item), ItemStatus::duplicate, now, [](const JobStatus& status) {
+          return fmt::format("poison: crashed {} times; last: {}", status.crashes, status.error);
+        });
   const bool too_long = job.spec.timeout.count() > 0 && item.elapsed >= job.spec.timeout;
   fail_attempt(core, id, job, too_long ? "timeout" : "nack", std::move(item.error), item.delay,
                false, now);
@@ -94,6 +123,13 @@ std::optional<ItemStatus> late_status(const Session& session, LeaseId lease) {
   const auto closed = session.closed_leases.find(lease);
   if (closed == session.closed_leases.end()) return std::nullopt;
   return closed->second;
+}
+
+/// The crash that the row tells of is the one that this outcome tells of: the job is ready again,
+/// after a run.
+bool is_crash(const protocol::Outcome& item, const JobRecord& record) {
+  return item.crashed && record.status.state == JobState::ready && record.status.crashes > 0 &&
+         record.status.started_at != Time{};
 }
 
 /// The lease that an outcome is about, while it is open.
@@ -160,20 +196,10 @@ void fail_attempt(Core& core, JobId id, Job& job, const char* outcome, std::stri
 
 void lose_lease(Core& core, JobId id, Job& job, Now now) {
   if (!job.started || planted(Mutant::crash_uncounted)) return give_back(core, id, job, now);
-  core.touch(id, job);
-  close_lease(core, id, job, ItemStatus::stale);
-  ++job.status.crashes;
-  job.status.error = "crash: the worker was lost while it ran the job";
-  write_attempt(core, id, job, "crash", now);
-  const int crashes_max =
-      planted(Mutant::crashes_max_ignored) ? kCrashesMaxDefault : job.spec.crashes_max;
-  if (job.status.crashes - job.status.crashes_base >= crashes_max &&
-      !planted(Mutant::poison_forever)) {
-    job.status.error = fmt::format("poison: lost its worker {} times", job.status.crashes);
-    core.apply(id, job, JobEvent::bury, now);
-  } else {
-    wait_again(core, id, job, JobEvent::give_back, now);
-  }
+  count_crash(core, id, job, "crash: the worker was lost while it ran the job", ItemStatus::stale,
+              now, [](const JobStatus& status) {
+                return fmt::format("poison: lost its worker {} times", status.crashes);
+              });
 }
 
 void on_started(Core& core, Session& session, const protocol::Started& started, Now now) {
@@ -244,7 +270,7 @@ void on_loaded_settlement(Core& core, Parked parked, const LoadedJobs& loaded, N
     const JobState state = record->status.state;
     if (state == JobState::cancelled) {
       parked.statuses[position] = ItemStatus::cancelled;
-    } else if (is_final(state) || state == JobState::scheduled) {
+    } else if (is_final(state) || state == JobState::scheduled || is_crash(item, *record)) {
       parked.statuses[position] = ItemStatus::duplicate;
     }
   }

@@ -145,8 +145,11 @@ struct Enqueue {
   BatchId batch;      ///< none: these jobs begin a new batch
   bool seal = false;  ///< no further ENQUEUE follows for this batch; `jobs` may then be empty
   std::vector<NewJob> jobs;
+  /// A running job enqueues them: they join its batch. With neither `batch` nor `seal`.
+  LeaseId lease{};
   void visit(auto& v) {
     v("request", request), v("queue", queue), v("batch", batch), v("seal", seal), v("jobs", jobs);
+    v("lease", lease);
   }
 };
 
@@ -240,13 +243,14 @@ struct Started {
 struct Outcome {
   LeaseId lease;
   JobId job;
-  Payload result;      ///< ACK
-  std::string error;   ///< NACK, REJECT: what a person reads; begins with a word, e.g. `refused`
-  Duration delay{-1};  ///< NACK: the handler's own delay before the next try; -1: by policy
-  Duration elapsed{};  ///< of the run
+  Payload result;        ///< ACK
+  std::string error;     ///< NACK, REJECT: what a person reads; begins with a word, e.g. `refused`
+  Duration delay{-1};    ///< NACK: the handler's own delay before the next try; -1: by policy
+  Duration elapsed{};    ///< of the run
+  bool crashed = false;  ///< NACK: the process of the run was lost, its worker was not
   void visit(auto& v) {
     v("lease", lease), v("job", job), v("result", result), v("error", error);
-    v("delay_ms", delay), v("elapsed_ms", elapsed);
+    v("delay_ms", delay), v("elapsed_ms", elapsed), v("crashed", crashed);
   }
 };
 

@@ -44,7 +44,9 @@ namespace millrace::instrument {
   X(expired_delivered, 29, "a job is given to a worker although its time is over")          \
   X(outputs_doubled, 30, "after a restart a repeated output is taken for a new one")        \
   X(stale_output, 31, "output is kept although the lease of its run is over")               \
-  X(crashes_max_ignored, 32, "every job may take down as many workers as the default says")
+  X(crashes_max_ignored, 32, "every job may take down as many workers as the default says") \
+  X(crash_charged, 33, "the crash of a run's process counts as an attempt")                 \
+  X(child_alone, 34, "what a running job enqueues begins a batch of its own")
 
 enum class Mutant : int {
 #define MR_MUTANT(name, number, what) name = number,

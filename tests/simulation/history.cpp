@@ -12,12 +12,15 @@ using protocol::ItemStatus;
 
 void History::request_sent(const protocol::Enqueue& enqueue) {
   const auto [entry, fresh] = requests.try_emplace(enqueue.request);
-  if (fresh) entry->second = {enqueue.queue, enqueue.jobs, {}, false, world_.now().mono, {}, {}};
+  if (!fresh) return;
+  JobId parent;
+  if (enqueue.lease) parent = leases.at(enqueue.lease).job;
+  entry->second = {enqueue.queue, enqueue.jobs, {}, false, world_.now().mono, {}, {}, parent};
 }
 
 void History::request_sent(const protocol::Replay& replay) {
   const auto [entry, fresh] = requests.try_emplace(replay.request);
-  if (fresh) entry->second = {{}, {}, replay.jobs, replay.force, world_.now().mono, {}, {}};
+  if (fresh) entry->second = {{}, {}, replay.jobs, replay.force, world_.now().mono, {}, {}, {}};
 }
 
 bool History::may_forget_requests() const {
@@ -36,6 +39,7 @@ void History::answered(RequestId id, const protocol::Enqueued& answer) {
   }
   request.answer = answer;
   request.answered_at = world_.now().mono;
+  if (request.parent) check_child(request.parent, answer);
   JobId next = answer.first;
   const JobId end{answer.first.value + answer.count};
   if (!request.origins.empty()) {
@@ -47,9 +51,9 @@ void History::answered(RequestId id, const protocol::Enqueued& answer) {
       spec.unique_key.clear();
       spec.unique_scope = UniqueScope::active;
       check_replayed(request, spec);
-      answered_new(id,
-                   {replayed.queue, {}, request.origins, request.force, request.sent_at, {}, {}},
-                   spec, next);
+      answered_new(
+          id, {replayed.queue, {}, request.origins, request.force, request.sent_at, {}, {}, {}},
+          spec, next);
       ++next.value;
     }
   } else {
@@ -72,6 +76,15 @@ void History::answered(RequestId id, const protocol::Enqueued& answer) {
   for (auto at = leases.begin(); at != leases.end(); ++at)
     if (const auto found = jobs.find(at->second.job); found != jobs.end())
       found->second.leases.insert(at->first);
+}
+
+/// It joins the batch of the job that has enqueued it.
+void History::check_child(JobId parent, const protocol::Enqueued& answer) const {
+  const Decisions::Fate* fate = decisions.find(parent);
+  require(fate != nullptr, "job {} enqueues others and was never stored", parent.value);
+  require(answer.count == 0 || answer.batch == fate->spec.batch,
+          "jobs of job {} are in batch {}, it is in batch {}", parent.value, answer.batch.value,
+          fate->spec.batch.value);
 }
 
 void History::answered_new(RequestId id, const RequestSeen& request, const protocol::NewJob& spec,
@@ -200,6 +213,7 @@ void History::settled(std::uint64_t life, Verb verb, const std::vector<protocol:
     LeaseSeen& lease = found->second;
     require(!lease.settled, "two outcomes of lease {} were taken", items[i].lease.value);
     lease.settled = verb;
+    lease.crashed = verb == Verb::nack && items[i].crashed;
     lease.settled_stamp = stamp;
   }
 }

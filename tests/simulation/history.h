@@ -33,6 +33,7 @@ struct RequestSeen {
   Instant sent_at{};           ///< for the first time
   std::optional<protocol::Enqueued> answer;
   Instant answered_at{};
+  JobId parent;  ///< whose run enqueues them
 };
 
 /// A job that was acknowledged.
@@ -66,6 +67,7 @@ struct LeaseSeen {
   Instant first_outcome_at{};
   bool answered = false;        ///< its holder was told what became of an outcome
   std::optional<Verb> settled;  ///< the outcome that was answered `ok`
+  bool crashed = false;         ///< it told of a crash
   Stamp settled_stamp;
 };
 
@@ -145,6 +147,7 @@ class History {
  private:
   void answered_new(RequestId id, const RequestSeen& request, const protocol::NewJob& spec,
                     JobId job);
+  void check_child(JobId parent, const protocol::Enqueued& answer) const;
   void check_existing(const RequestSeen& request, const protocol::NewJob& spec, JobId job) const;
   void check_replayed(const RequestSeen& request, const protocol::NewJob& spec) const;
   void check_drained(const std::string& queue, Stamp stamp);

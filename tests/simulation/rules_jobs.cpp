@@ -115,31 +115,47 @@ void rule_cancelled(const Evidence& evidence) {
   }
 }
 
+/// Outcomes that were taken, of runs that ended and of runs whose process was lost.
+struct Taken {
+  int attempts = 0;
+  int crashes = 0;
+};
+
+Taken taken_of(const Evidence& evidence, const JobSeen& job) {
+  Taken taken;
+  for (const LeaseId lease_id : job.leases) {
+    const LeaseSeen& lease = evidence.history.leases.at(lease_id);
+    if (!lease.settled || *lease.settled == Verb::release) continue;
+    ++(lease.crashed ? taken.crashes : taken.attempts);
+  }
+  return taken;
+}
+
 void rule_charges(const Evidence& evidence) {
   for (const auto& [id, job] : evidence.history.jobs) {
     const MemoryState::Job* row = evidence.find(id);
     if (row == nullptr) continue;
     const broker::JobStatus& status = row->record.status;
-    int settled = 0;
+    const Taken taken = taken_of(evidence, job);
     int possible = status.deliveries - static_cast<int>(job.leases.size());  // never arrived
     if (row->record.spec.timeout == Duration{0}) possible = 0;
     for (const LeaseId lease_id : job.leases) {
       const LeaseSeen& lease = evidence.history.leases.at(lease_id);
-      if (lease.settled && *lease.settled != Verb::release) ++settled;
       const bool ended =
-          std::any_of(lease.outcomes.begin(), lease.outcomes.end(),
-                      [](const auto& outcome) { return outcome.first != Verb::release; });
+          std::any_of(lease.outcomes.begin(), lease.outcomes.end(), [](const auto& outcome) {
+            return outcome.first != Verb::release && !outcome.second.crashed;
+          });
       if (ended || (lease.timeout > Duration{0} && lease.started_at)) ++possible;
     }
-    require(status.attempts >= settled, "job {} was charged {} attempts for {} outcomes", id.value,
-            status.attempts, settled);
+    require(status.attempts >= taken.attempts, "job {} was charged {} attempts for {} outcomes",
+            id.value, status.attempts, taken.attempts);
     require(status.attempts <= possible, "job {} was charged {} attempts for {} runs that ended",
             id.value, status.attempts, possible);
     // A cancelled run may be stopping while its worker dies.
     const std::uint64_t crashes = job.cancels_sent != 0 ? 0 : certain_crashes(evidence, id);
-    require(status.crashes >= static_cast<int>(crashes),
-            "job {} was charged {} crashes; its worker died {} times", id.value, status.crashes,
-            crashes);
+    require(status.crashes >= static_cast<int>(crashes) + taken.crashes,
+            "job {} was charged {} crashes; its worker died {} times, and told of {}", id.value,
+            status.crashes, crashes, taken.crashes);
     const std::uint64_t runs =
         attempt_rows(evidence.rows, id) + (status.state == JobState::done ? 1 : 0);
     require(runs == static_cast<std::uint64_t>(status.attempts + status.crashes),

@@ -21,7 +21,7 @@ bool is_reliable(const SimConfig& config) {
 bool is_calm(const SimConfig& config) {
   return is_reliable(config) &&
          !has_any(config, {Fault::reconnect, Fault::cut, Fault::freeze, Fault::worker_crash,
-                           Fault::poison, Fault::hang, Fault::admin});
+                           Fault::poison, Fault::hang, Fault::admin, Fault::crashes});
 }
 
 /// The holder of this lease was there all the time, and ran its job to the end.

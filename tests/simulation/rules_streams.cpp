@@ -22,6 +22,12 @@ void check_told(const Evidence& evidence, JobId id, const JobSeen& job, const Wa
           id.value);
 }
 
+/// Its children may have joined the batch when the stream had ended.
+bool was_redriven(const Evidence& evidence, JobId parent) {
+  const auto job = evidence.history.jobs.find(parent);
+  return job != evidence.history.jobs.end() && job->second.redrives_sent != 0;
+}
+
 }  // namespace
 
 void rule_streams(const Evidence& evidence) {
@@ -30,6 +36,7 @@ void rule_streams(const Evidence& evidence) {
       if (watcher.lost()) continue;
       for (const auto& [id, request] : evidence.history.requests) {
         if (!request.answer || request.answer->batch != batch) continue;
+        if (was_redriven(evidence, request.parent)) continue;
         for (std::uint64_t i = 0; i < request.answer->count; ++i) {
           const JobId job{request.answer->first.value + i};
           check_told(evidence, job, evidence.history.jobs.at(job), watcher);

@@ -39,7 +39,7 @@ Duration least_delay(const JobSeen& job, int failures) {
 /// A failed run waits for its delay, or for the least delay that its policy may draw.
 void check_again(const History& history, JobId id, const JobSeen& job, const LeaseSeen& failed,
                  const LeaseSeen& next) {
-  if (failed.settled != Verb::nack || job.redrives_sent != 0) return;
+  if (failed.settled != Verb::nack || failed.crashed || job.redrives_sent != 0) return;
   if (clock_matters(history, failed.first_outcome_at, next.received_at)) return;
   Duration wait = Duration::max();
   for (const auto& [verb, outcome] : failed.outcomes) {

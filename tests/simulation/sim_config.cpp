@@ -29,10 +29,13 @@ FaultSet draw_faults(SimRandom& random) {
 void draw_features(const SimRequest& request, SimConfig& config) {
   SimRandom random(request.seed * 0x9E3779B97F4A7C15ULL + 3);
   if (random.chance(0.25)) return;
-  for (std::size_t i = kFirstFeature; i < kFaultCount; ++i)
+  constexpr auto kYoung = static_cast<std::size_t>(Fault::crashes);
+  for (std::size_t i = kFirstFeature; i < kYoung; ++i)
     if (random.chance(0.5)) config.faults.set(static_cast<Fault>(i));
   if (config.faults.has(Fault::outputs) && random.chance(0.2))
     config.limits.output_rows_max = static_cast<std::uint64_t>(random.between(1, 4));
+  for (std::size_t i = kYoung; i < kFaultCount; ++i)
+    if (random.chance(0.5)) config.faults.set(static_cast<Fault>(i));
 }
 
 Limits draw_limits(SimRandom& random) {

@@ -34,14 +34,16 @@ namespace millrace::simulation {
   X(retries, "some jobs have a retry policy, or a bound of crashes of their own")      \
   X(outputs, "runs leave something behind, and some producers follow it")              \
   X(dismiss, "workers are dismissed")                                                  \
-  X(kinds, "workers say that a kind is not to be replayed")
+  X(kinds, "workers say that a kind is not to be replayed")                            \
+  X(crashes, "processes of runs crash, and their workers say so")                      \
+  X(children, "some runs enqueue further jobs")
 
 enum class Fault : std::uint8_t {
 #define MR_FAULT(name, meaning) name,
   MR_FAULTS(MR_FAULT)
 #undef MR_FAULT
 };
-inline constexpr std::size_t kFaultCount = static_cast<std::size_t>(Fault::kinds) + 1;
+inline constexpr std::size_t kFaultCount = static_cast<std::size_t>(Fault::children) + 1;
 /// From here on: no trouble, but features that a run uses or not.
 inline constexpr std::size_t kFirstFeature = static_cast<std::size_t>(Fault::expiry);
 

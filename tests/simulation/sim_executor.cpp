@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <stop_token>
 
+#include "tests/simulation/sim_producer.h"
+
 namespace millrace::simulation {
 
 using worker::StopReason;
@@ -14,12 +16,33 @@ namespace {
 /// Long enough that STARTED is written, so that the broker counts the crash whatever happens to it.
 constexpr Duration kPoisonTakes{1300};
 constexpr std::size_t kWritesMax = 4;
+constexpr const char* kChild = "child";
+
+JobRequest to_request(protocol::NewJob job) {
+  return {.kind = std::move(job.kind),
+          .payload = std::move(job.payload),
+          .priority = job.priority,
+          .max_attempts = job.max_attempts,
+          .delay = job.delay,
+          .run_at = job.run_at,
+          .timeout = job.timeout,
+          .retry = std::move(job.retry),
+          .crashes_max = job.crashes_max,
+          .expires_in = job.expires_in,
+          .expires_at = job.expires_at,
+          .unique = {std::move(job.unique_key), job.unique_scope, job.unique_ttl, job.on_conflict}};
+}
 
 }  // namespace
 
 SimExecutor::SimExecutor(World& world, SimRandom& random, Host& host, worker::OutputBuffer& outputs,
-                         std::size_t slots)
-    : world_(world), random_(random), host_(host), outputs_(outputs), slots_(slots) {}
+                         worker::ChildJobs& children, std::size_t slots)
+    : world_(world),
+      random_(random),
+      host_(host),
+      outputs_(outputs),
+      children_(children),
+      slots_(slots) {}
 
 void SimExecutor::start(std::vector<Job> jobs) {
   for (Job& job : jobs) {
@@ -36,7 +59,34 @@ void SimExecutor::start(std::vector<Job> jobs) {
     finish_in(lease, time);
     if (world_.config().faults.has(Fault::outputs) && random_.chance(0.5))
       write_within(lease, time);
+    if (world_.config().faults.has(Fault::children) && random_.chance(0.15))
+      enqueue_within(lease, time);
   }
+}
+
+/// Children have none of their own, and none come when all shall end.
+void SimExecutor::enqueue_within(LeaseId lease, Duration time) {
+  if (runs_.at(lease).job.payload.bytes.starts_with(kChild)) return;
+  world_.after(random_.between(Duration{0}, time),
+               [this, lease, alive = std::weak_ptr<int>(alive_)] {
+                 if (!alive.expired() && runs_.contains(lease) && !world_.healing()) enqueue(lease);
+               });
+}
+
+void SimExecutor::enqueue(LeaseId lease) {
+  const Job& parent = runs_.at(lease).job;
+  const std::string queue = random_.chance(0.8) ? parent.queue : parent.queue == "a" ? "b" : "a";
+  std::vector<JobRequest> jobs;
+  for (std::uint64_t i = 0, count = 1 + random_.below(3); i < count; ++i)
+    jobs.push_back(
+        to_request(draw_job(world_.config(), random_, world_.now(),
+                            fmt::format("{}/{}/{}", kChild, children_.prefix(), ++last_child_))));
+  world_.note("the run of job {} enqueues {} jobs", parent.id.value, jobs.size());
+  children_.enqueue(parent, {}, std::move(jobs), queue,
+                    [this, parent, queue](const worker::ChildJobs::Answer& answer) {
+                      host_.enqueued(parent, queue, answer);
+                    });
+  host_.wrote();
 }
 
 /// A few things at any time of the run.
@@ -92,6 +142,10 @@ void SimExecutor::finish(LeaseId lease) {
   }
   worker::Completion completion{.lease = lease, .outcome = judge(run), .stopped = run.stopped};
   completion.elapsed = world_.now().mono - run.began;
+  if (world_.config().faults.has(Fault::crashes) && random_.chance(0.1)) {
+    completion.outcome = Outcome::nack("crash: signal 11");
+    completion.crashed = true;
+  }
   host_.completed(std::move(completion));
 }
 

@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::size_t kOldOutcomesMax = 64;
 constexpr Duration kResumeAgainAfter{4000};
+/// Of request ids; producers have their own numbers.
+constexpr std::uint64_t kChildPrefixes = 1'000'000;
 
 }  // namespace
 
@@ -36,12 +38,15 @@ SimWorker::~SimWorker() = default;
 
 void SimWorker::be_born() {
   outputs_ = std::make_unique<worker::OutputBuffer>(wakeup_);
-  executor_ =
-      std::make_unique<SimExecutor>(world_, random_, static_cast<SimExecutor::Host&>(*this),
-                                    *outputs_, static_cast<std::size_t>(random_.between(1, 4)));
+  children_ = std::make_unique<worker::ChildJobs>(
+      wakeup_, kChildPrefixes + number() * kLivesMax + ++births_);
+  executor_ = std::make_unique<SimExecutor>(world_, random_, static_cast<SimExecutor::Host&>(*this),
+                                            *outputs_, *children_,
+                                            static_cast<std::size_t>(random_.between(1, 4)));
   bench_ = std::make_unique<worker::Workbench>(
       static_cast<worker::Link&>(*this), registry_,
-      std::vector<worker::PoolSpec>{{.name = "io", .executor = executor_.get()}}, *outputs_);
+      std::vector<worker::PoolSpec>{{.name = "io", .executor = executor_.get()}}, *outputs_,
+      *children_);
   until_ = protocol::Until::forever;
   if (!world_.healing() && random_.chance(0.3))
     until_ = random_.chance(0.5) ? protocol::Until::drained : protocol::Until::empty;
@@ -112,6 +117,8 @@ std::uint64_t SimWorker::request(protocol::Message message) {
     for (const protocol::OutputItem& item : output->items)
       world_.history().output_sent(life(), item);
     if (old_outcomes_.size() < kOldOutcomesMax) old_outcomes_.push_back(message);
+  } else if (const auto* enqueue = std::get_if<protocol::Enqueue>(&message)) {
+    world_.history().request_sent(*enqueue);
   }
   return SimPeer::request(std::move(message));
 }
@@ -127,6 +134,9 @@ void SimWorker::on_reply(std::uint64_t correlation, const protocol::Message& ask
   const auto* output = std::get_if<protocol::Output>(&asked);
   if (output != nullptr && settled != nullptr)
     world_.history().output_settled(life(), output->items, *settled);
+  const auto* enqueue = std::get_if<protocol::Enqueue>(&asked);
+  if (const auto* answer = std::get_if<protocol::Enqueued>(&reply); enqueue && answer)
+    world_.history().answered(enqueue->request, *answer);
   if (correlation == resume_) {
     resume_ = 0;
     const auto* resumed = std::get_if<protocol::Resumed>(&reply);
@@ -170,6 +180,19 @@ void SimWorker::completed(worker::Completion completion) {
   completions.push_back(std::move(completion));
   bench_->complete(std::move(completions));
   if (!frozen()) turn();
+}
+
+/// A closed queue takes the children of its own jobs.
+void SimWorker::enqueued(const Job& parent, const std::string& queue,
+                         const worker::ChildJobs::Answer& answer) {
+  if (answer) return;
+  const ErrorCode code = answer.error().code;
+  world_.note("job {} may not enqueue: error {}", parent.id.value, millrace::number(code));
+  const bool closed = code == ErrorCode::queue_closed && queue != parent.queue;
+  require(closed || code == ErrorCode::lease_lost || code == ErrorCode::unique_conflict ||
+              code == ErrorCode::queue_full,
+          "what job {} enqueues into queue {} was refused: {}", parent.id.value, queue,
+          answer.error().message);
 }
 
 void SimWorker::turn() {

@@ -47,6 +47,8 @@ class SimWorker final : public SimPeer, private worker::Link, private SimExecuto
   void wrote() override {
     if (!frozen()) turn();
   }
+  void enqueued(const Job& parent, const std::string& queue,
+                const worker::ChildJobs::Answer& answer) override;
   void killed() override { die_soon(false); }
 
   void be_born();
@@ -58,10 +60,12 @@ class SimWorker final : public SimPeer, private worker::Link, private SimExecuto
   worker::Registry registry_;
   const Wakeup wakeup_;  // nobody waits for it: every turn looks
   std::unique_ptr<worker::OutputBuffer> outputs_;
+  std::unique_ptr<worker::ChildJobs> children_;
   std::unique_ptr<SimExecutor> executor_;
   std::unique_ptr<worker::Workbench> bench_;
   protocol::Until until_ = protocol::Until::forever;
   bool leaving_ = false;
+  std::uint64_t births_ = 0;
   std::uint64_t resume_ = 0;
   Instant resumed_at_{};
   std::vector<protocol::Message> old_outcomes_;  ///< of all its lives

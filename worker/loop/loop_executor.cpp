@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <exception>
+#include <stdexcept>
 #include <utility>
 
 #include "common/assert.h"
@@ -41,6 +42,18 @@ class LoopExecutor::LoopJob final : public AsyncJob {
   void watch(int fd, short events, std::function<void(short)> callback) override {
     run_->watch(fd, events, guarded(std::move(callback)));
   }
+  void enqueue(std::vector<JobRequest> jobs, std::string queue,
+               std::function<void(Result<std::vector<JobId>>)> callback) override {
+    if (run_->has_ended()) return;
+    executor_.children_.enqueue(
+        run_->job, stop_token(), std::move(jobs), queue,
+        [inbox = inbox_, run = run_,
+         callback = guarded(std::move(callback))](const ChildJobs::Answer& answer) {
+          inbox->post([run, callback, answer] {
+            if (!run->has_ended()) callback(answer);
+          });
+        });
+  }
 
  protected:
   // The outcome is with the agent, which then knows nothing of this run any more.
@@ -52,6 +65,9 @@ class LoopExecutor::LoopJob final : public AsyncJob {
   }
   void put_chunk(Payload part) override {
     if (!run_->has_ended()) executor_.outputs_.chunk(run_->job, stop_token(), std::move(part));
+  }
+  std::vector<JobId> put_jobs(std::vector<JobRequest>&&, const std::string&) override {
+    throw std::logic_error("on the event loop enqueue() needs a callback: it must not block");
   }
 
  private:
@@ -86,8 +102,12 @@ class LoopExecutor::LoopJob final : public AsyncJob {
 };
 
 LoopExecutor::LoopExecutor(LoopOptions options, const Registry& registry,
-                           CompletionQueue& completions, OutputBuffer& outputs)
-    : options_(options), registry_(registry), completions_(completions), outputs_(outputs) {
+                           CompletionQueue& completions, OutputBuffer& outputs, ChildJobs& children)
+    : options_(options),
+      registry_(registry),
+      completions_(completions),
+      outputs_(outputs),
+      children_(children) {
   MR_ASSERT(options_.slots >= 1 && options_.slots <= kLoopSlotsMax, "{} slots", options_.slots);
   loop_.at_turn_end([this] { flush(); });
   thread_ = std::jthread([this] { serve(); });

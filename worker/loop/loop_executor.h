@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "worker/child_jobs.h"
 #include "worker/executor.h"
 #include "worker/loop/event_loop.h"
 #include "worker/loop/loop_run.h"
@@ -25,11 +26,10 @@ struct LoopOptions {
 /// complete keeps its slot. A handler that blocks holds up all runs.
 class LoopExecutor final : public Executor {
  public:
-  /// Runs the kinds of `registry` that can run on a loop. `registry`, `completions` and `outputs`
-  /// must outlive it. Throws std::system_error when there is no room for a thread or a file
-  /// descriptor.
+  /// Runs the kinds of `registry` that can run on a loop. All references must outlive it. Throws
+  /// std::system_error when there is no room for a thread or a file descriptor.
   LoopExecutor(LoopOptions options, const Registry& registry, CompletionQueue& completions,
-               OutputBuffer& outputs);
+               OutputBuffer& outputs, ChildJobs& children);
   /// Stops. Does not wait for runs that do not complete; what they do later is ignored.
   ~LoopExecutor() override;
   LoopExecutor(const LoopExecutor&) = delete;
@@ -58,6 +58,7 @@ class LoopExecutor final : public Executor {
   const Registry& registry_;
   CompletionQueue& completions_;
   OutputBuffer& outputs_;
+  ChildJobs& children_;
   EventLoop loop_;
 
   // The loop's thread.

@@ -94,12 +94,14 @@ class FakeBroker {
 class AgentTest : public testing::Test {
  protected:
   void start() {
-    executor_ = std::make_unique<ThreadExecutor>("io", 1, registry_, completions_, outputs_);
+    executor_ =
+        std::make_unique<ThreadExecutor>("io", 1, registry_, completions_, outputs_, children_);
     AgentOptions options;
     options.endpoint = broker_.endpoint();
     options.name = "test";
-    agent_ = std::make_unique<Agent>(
-        options, registry_, std::vector<PoolSpec>{{"io", executor_.get()}}, completions_, outputs_);
+    agent_ =
+        std::make_unique<Agent>(options, registry_, std::vector<PoolSpec>{{"io", executor_.get()}},
+                                completions_, outputs_, children_);
     farewell_ = std::async(std::launch::async, [this] { return agent_->run(); });
     broker_.await<protocol::Credit>();
   }
@@ -134,6 +136,7 @@ class AgentTest : public testing::Test {
   Registry registry_;
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup()};
+  ChildJobs children_{completions_.wakeup()};
   std::unique_ptr<ThreadExecutor> executor_;
   std::unique_ptr<Agent> agent_;
   std::future<Farewell> farewell_;
@@ -231,6 +234,77 @@ TEST_F(AgentTest, ACancelledRunEndsItsWaitAndItsOutcomeIsNotSent) {
   ASSERT_EQ(acked.items.size(), 1U);
   EXPECT_EQ(acked.items[0].lease, LeaseId{2});
   EXPECT_FALSE(broker_.has_passed<protocol::Nack>());
+}
+
+/// A kind that enqueues one job and tells what came of it.
+Handler enqueues() {
+  return [](JobContext& context) {
+    const JobId id = context.enqueue({.kind = "more", .payload = Payload::text("1")}, "mail");
+    return Outcome::ack(Payload::text(fmt::format("{}", id.value)));
+  };
+}
+
+TEST_F(AgentTest, AHandlerThatEnqueuesWaitsForTheIds) {
+  registry_.add("work", {kPoolIo, enqueues()});
+  start();
+  deliver({1});
+
+  const auto asked = broker_.await<protocol::Enqueue>();
+  EXPECT_EQ(asked.message.lease, LeaseId{1});
+  EXPECT_EQ(asked.message.queue, "mail");
+  broker_.send(protocol::Enqueued{BatchId{1}, JobId{77}, 1, {}, {}}, asked.correlation);
+
+  EXPECT_EQ(await_and_settle<protocol::Ack>().items.at(0).result, Payload::text("77"));
+}
+
+TEST_F(AgentTest, WhatIsNotAnsweredIsAskedAgainUnderTheSameIdAfterAReconnect) {
+  registry_.add("work", {kPoolIo, enqueues()});
+  start();
+  deliver({1});
+  const RequestId first = broker_.await<protocol::Enqueue>().message.request;
+
+  broker_.send(protocol::make_error({ErrorCode::no_session, "say HELLO", {}}));
+  const auto again = broker_.await<protocol::Enqueue>();
+
+  EXPECT_EQ(again.message.request, first);
+  EXPECT_FALSE(broker_.has_passed<protocol::Ack>());
+  broker_.send(protocol::Enqueued{BatchId{1}, JobId{77}, 1, {}, {}}, again.correlation);
+  EXPECT_EQ(await_and_settle<protocol::Ack>().items.at(0).result, Payload::text("77"));
+}
+
+TEST_F(AgentTest, ARefusedEnqueueIsThrownAtTheHandler) {
+  registry_.add("work", {kPoolIo, enqueues()});
+  start();
+  deliver({1});
+
+  const auto asked = broker_.await<protocol::Enqueue>();
+  broker_.send(protocol::make_error({ErrorCode::queue_closed, "queue `mail` is closed", {}}),
+               asked.correlation);
+
+  EXPECT_EQ(await_and_settle<protocol::Nack>().items.at(0).error,
+            "queue_closed: queue `mail` is closed");
+}
+
+TEST_F(AgentTest, AStopEndsTheWaitForTheBroker) {
+  std::promise<std::string> thrown;
+  registry_.add("work", {kPoolIo, [&](JobContext& context) {
+                           try {
+                             context.enqueue({.kind = "more"});
+                           } catch (const std::runtime_error& error) {
+                             thrown.set_value(error.what());
+                             throw;
+                           }
+                           return Outcome::ack();
+                         }});
+  start();
+  deliver({1});
+  broker_.await<protocol::Enqueue>();
+
+  broker_.send(protocol::Cancel{.jobs = {}, .leases = {LeaseId{1}}, .reason = "cancelled"});
+
+  auto text = thrown.get_future();
+  ASSERT_EQ(text.wait_for(kPatience), std::future_status::ready);
+  EXPECT_THAT(text.get(), testing::AnyOf(StartsWith("lease_lost"), StartsWith("stopping")));
 }
 
 }  // namespace

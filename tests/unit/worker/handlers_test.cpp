@@ -193,32 +193,11 @@ TEST(HandlerPrimes, RefusesBadPayloads) {
   expect_bad_payload(run(run_primes, R"({"from": 1, "to": 2, "list": "yes"})"), "list is");
 }
 
-TEST(Registry, OffersNothingOfAPoolThatIsNotThere) {
-  Registry registry = builtin_kinds(NetGuard{});
-  EXPECT_NE(registry.find("url.check"), nullptr);
-  EXPECT_EQ(registry.find("primes")->pool, kPoolCpu);
-
-  registry.remove_pool(kPoolIo);
-
-  EXPECT_EQ(registry.find("url.check"), nullptr);
-  EXPECT_NE(registry.find("sum"), nullptr);
-}
-
-TEST(Registry, MovesAKindWhereItCanRun) {
-  Registry registry = builtin_kinds(NetGuard{});
-  for (const char* kind : {"url.check", "sleep", "echo", "fail"}) {
-    EXPECT_TRUE(registry.move(kind, kPoolLoop)) << kind;
-    EXPECT_EQ(registry.find(kind)->pool, kPoolLoop);
-    EXPECT_TRUE(registry.move(kind, kPoolIo)) << kind;
-  }
-  EXPECT_EQ(registry.move("sum", kPoolLoop).error().message,
-            "kind `sum` cannot run on the event loop");
-  EXPECT_EQ(registry.find("sum")->pool, kPoolCpu);
-  EXPECT_EQ(registry.move("none", kPoolIo).error().message, "there is no kind `none`");
-
-  registry.add("waits", {kPoolLoop, {}, {}, run_sleep_async});
-  EXPECT_EQ(registry.move("waits", kPoolIo).error().message,
-            "kind `waits` runs on the event loop only");
+TEST(BuiltinKinds, ThoseThatWaitMayRunOnTheLoopAndThoseThatComputeMayNot) {
+  const Registry registry = builtin_kinds(NetGuard{});
+  for (const char* kind : {"url.check", "sleep", "echo", "fail"})
+    EXPECT_TRUE(registry.find(kind)->can_loop()) << kind;
+  for (const char* kind : {"sum", "primes"}) EXPECT_FALSE(registry.find(kind)->can_loop()) << kind;
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ class LoopExecutorTest : public testing::Test {
   Registry registry_;
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup()};
+  ChildJobs children_{completions_.wakeup()};
 };
 
 TEST_F(LoopExecutorTest, RunsAJobOnItsNamedThread) {
@@ -72,7 +73,7 @@ TEST_F(LoopExecutorTest, RunsAJobOnItsNamedThread) {
     pthread_getname_np(pthread_self(), name.data(), name.size());
     job->complete(Outcome::ack(Payload::text(name.data())));
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   executor.start(jobs({7}, "name"));
 
@@ -85,7 +86,7 @@ TEST_F(LoopExecutorTest, RunsAJobOnItsNamedThread) {
 
 TEST_F(LoopExecutorTest, RunsThousandsOfSleepsInTheTimeOfOne) {
   kind("sleep", run_sleep_async);
-  LoopExecutor executor({.slots = kLoopSlotsMax}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = kLoopSlotsMax}, registry_, completions_, outputs_, children_);
   std::vector<Job> sleeps;
   for (std::uint64_t i = 1; i <= kLoopSlotsMax; ++i)
     sleeps.push_back(job(i, "sleep", R"({"ms": 500})"));
@@ -108,7 +109,7 @@ TEST_F(LoopExecutorTest, RunsThousandsOfSleepsInTheTimeOfOne) {
 TEST_F(LoopExecutorTest, EveryJobOfManyEndsOnce) {
   kind("echo", inline_on_loop(run_echo));
   constexpr std::size_t kSlots = 64;
-  LoopExecutor executor({.slots = kSlots}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = kSlots}, registry_, completions_, outputs_, children_);
   constexpr std::uint64_t kJobs = 5000;
   std::uint64_t next = 0;
   std::size_t free_slots = kSlots;
@@ -133,7 +134,7 @@ TEST_F(LoopExecutorTest, AnExceptionIsANackWithItsText) {
   kind("throw.later", [](const JobPtr& job) {
     job->post([job] { throw std::runtime_error("disk: burnt down"); });
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   EXPECT_EQ(run(executor, "throw").outcome.error, "disk: on fire");
   EXPECT_THAT(run(executor, "throw.int").outcome.error, StartsWith("exception: "));
@@ -146,7 +147,7 @@ TEST_F(LoopExecutorTest, ARunThatNobodyHoldsHasFailed) {
   kind("drop", [](const JobPtr&) {});
   kind("drop.callback", [](const JobPtr& job) { job->after(Duration{1}, [] {}); });
   kind("drop.elsewhere", [](JobPtr job) { std::jthread([kept = std::move(job)] {}); });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   for (const char* name : {"drop", "drop.callback", "drop.elsewhere"}) {
     const Completion completion = run(executor, name);
@@ -161,7 +162,7 @@ TEST_F(LoopExecutorTest, TheFirstOutcomeStands) {
     job->complete(Outcome::nack("two"));
     throw std::runtime_error("three");
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   EXPECT_EQ(run(executor, "twice").outcome.result.bytes, "one");
   EXPECT_TRUE(executor.stop(kPatience));
@@ -173,7 +174,7 @@ TEST_F(LoopExecutorTest, AnotherThreadCanComplete) {
   kind("elsewhere", [&](const JobPtr& job) {
     other = std::jthread([job] { job->complete(Outcome::ack(Payload::text("done"))); });
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   EXPECT_EQ(run(executor, "elsewhere").outcome.result.bytes, "done");
 }
@@ -190,7 +191,7 @@ TEST_F(LoopExecutorTest, PostFromAnotherThreadComesBackToTheLoop) {
       });
     });
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   EXPECT_EQ(run(executor, "post").outcome.verdict, Outcome::Verdict::ack);
   EXPECT_EQ(handler_thread, callback_thread);
@@ -204,7 +205,7 @@ TEST_F(LoopExecutorTest, AfterCallsInTheOrderOfTime) {
     job->after(Duration{0}, [=] { *order += "a"; });
     job->after(Duration{60'000}, [=] { *order += "never"; });
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   EXPECT_EQ(run(executor, "after").outcome.result.bytes, "abc");
 }
@@ -217,7 +218,7 @@ TEST_F(LoopExecutorTest, WhatARunHoldsIsLetGoAtItsEnd) {
     job->complete(Outcome::ack());
     job->after(Duration{3'600'000}, [kept = held, job] {});
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   run(executor, "hold");
 
@@ -245,7 +246,7 @@ TEST_F(LoopExecutorTest, WatchTellsWhatComesThroughAPipe) {
     job->watch(pipe_fds[0], POLLIN, [job](short) { job->complete(Outcome::ack()); });
     watching.count_down();
   });
-  LoopExecutor executor({.slots = 2}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 2}, registry_, completions_, outputs_, children_);
   executor.start({job(1, "look"), job(2, "watch")});
   watching.wait();
 
@@ -260,7 +261,7 @@ TEST_F(LoopExecutorTest, WatchTellsWhatComesThroughAPipe) {
 
 TEST_F(LoopExecutorTest, WatchRefusesWhatCannotBePolled) {
   kind("watch", [](const JobPtr& job) { job->watch(-1, POLLIN, [job](short) {}); });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   const Completion completion = run(executor, "watch");
 
@@ -274,7 +275,7 @@ TEST_F(LoopExecutorTest, CancelCallsBackAndTheFirstReasonStands) {
     job->on_stop([job] { job->complete(Outcome::nack("stopped")); });
     begun.count_down();
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
   executor.start(jobs({1}, "wait"));
   begun.wait();
 
@@ -294,7 +295,7 @@ TEST_F(LoopExecutorTest, ASleepThatIsCancelledEndsAtOnce) {
     run_sleep_async(job);
     begun.count_down();
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
   executor.start({job(1, "sleep", R"({"ms": 3600000})")});
   begun.wait();
 
@@ -305,7 +306,7 @@ TEST_F(LoopExecutorTest, ASleepThatIsCancelledEndsAtOnce) {
 
 TEST_F(LoopExecutorTest, ASleepWithABadPayloadIsRejected) {
   kind("sleep", run_sleep_async);
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   const Completion completion = run(executor, "sleep");
 
@@ -321,7 +322,7 @@ TEST_F(LoopExecutorTest, WhatARunTellsIsInTheBufferWhenItHasEnded) {
     job->complete(Outcome::ack());
     job->log("too late");
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   executor.start(jobs({7}, "tell"));
   wait_for(1);
@@ -339,7 +340,7 @@ TEST_F(LoopExecutorTest, AChunkAboveALimitFailsTheRunUnlessItIsCaught) {
   kind("tell", [](const JobPtr& job) {
     job->after(Duration{1}, [job] { job->chunk(Payload::text("abc")); });
   });
-  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 1}, registry_, completions_, outputs_, children_);
 
   EXPECT_THAT(run(executor, "tell").outcome.error, StartsWith("output_too_large: 3 bytes"));
 }
@@ -347,7 +348,7 @@ TEST_F(LoopExecutorTest, AChunkAboveALimitFailsTheRunUnlessItIsCaught) {
 TEST_F(LoopExecutorTest, StopAsksEveryRunAndWaitsForIt) {
   kind("wait",
        [](const JobPtr& job) { job->on_stop([job] { job->complete(Outcome::nack("stopped")); }); });
-  LoopExecutor executor({.slots = 3}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 3}, registry_, completions_, outputs_, children_);
   executor.start(jobs({1, 2, 3}, "wait"));
 
   EXPECT_TRUE(executor.stop(kPatience));
@@ -364,7 +365,7 @@ TEST_F(LoopExecutorTest, StopDoesNotWaitForEverForARunThatDoesNotComplete) {
     kept = job;
     begun.count_down();
   });
-  LoopExecutor executor({.slots = 2}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 2}, registry_, completions_, outputs_, children_);
   executor.start(jobs({1}, "stubborn"));
   begun.wait();
 
@@ -383,7 +384,7 @@ TEST_F(LoopExecutorTest, ARunMayOutliveItsExecutor) {
     begun.count_down();
   });
   {
-    LoopExecutor executor({.slots = 2}, registry_, completions_, outputs_);
+    LoopExecutor executor({.slots = 2}, registry_, completions_, outputs_, children_);
     executor.start(jobs({1}, "stubborn"));
     begun.wait();
   }
@@ -402,7 +403,7 @@ TEST_F(LoopExecutorTest, AFactoryMakesOneHandlerOnTheLoop) {
                              job->complete(Outcome::ack(Payload::text(std::to_string(slots))));
                            };
                          }});
-  LoopExecutor executor({.slots = 9}, registry_, completions_, outputs_);
+  LoopExecutor executor({.slots = 9}, registry_, completions_, outputs_, children_);
 
   EXPECT_EQ(run(executor, "made").outcome.result.bytes, "9");
   EXPECT_EQ(run(executor, "made").outcome.result.bytes, "9");

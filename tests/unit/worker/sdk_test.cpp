@@ -27,7 +27,8 @@ TEST(WorkerSdk, ConfigurationThatCannotBeThrows) {
   EXPECT_THROW(Worker({.queues = {"Mail"}}), std::invalid_argument);
   EXPECT_THROW(Worker({.queues = {}}), std::invalid_argument);
   EXPECT_THROW(Worker({.grace = Duration{-1}}), std::invalid_argument);
-  EXPECT_THROW(Worker({.io_threads = 0, .cpu_threads = 0}), std::invalid_argument);
+  EXPECT_THROW(Worker({.io_threads = 0, .cpu_threads = 0, .processes = 0, .loop_size = 0}),
+               std::invalid_argument);
   EXPECT_THROW(Worker({.io_threads = 4097}), std::invalid_argument);
 }
 
@@ -74,6 +75,7 @@ TEST(WorkerSdk, AContextThatNoWorkerMadeTakesOutput) {
   context.log("line");
   context.chunk(Payload::text("part"));
 
+  EXPECT_EQ(context.enqueue({.kind = "more"}), JobId{});
   EXPECT_FALSE(context.cancelled());
 }
 

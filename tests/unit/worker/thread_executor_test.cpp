@@ -53,6 +53,7 @@ class ThreadExecutorTest : public testing::Test {
   Registry registry_;
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup()};
+  ChildJobs children_{completions_.wakeup()};
 };
 
 TEST_F(ThreadExecutorTest, RunsAJobOnANamedThread) {
@@ -61,7 +62,7 @@ TEST_F(ThreadExecutorTest, RunsAJobOnANamedThread) {
     pthread_getname_np(pthread_self(), name.data(), name.size());
     return Outcome::ack(Payload::text(name.data()));
   });
-  ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_, children_);
 
   executor.start(jobs({7}, "name"));
 
@@ -78,7 +79,7 @@ TEST_F(ThreadExecutorTest, RunsAsManyJobsAtOnceAsItHasThreads) {
     all_running.arrive_and_wait();  // none returns before all four run
     return Outcome::ack();
   });
-  ThreadExecutor executor("io", 4, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 4, registry_, completions_, outputs_, children_);
 
   executor.start(jobs({1, 2, 3, 4}, "meet"));
 
@@ -88,7 +89,7 @@ TEST_F(ThreadExecutorTest, RunsAsManyJobsAtOnceAsItHasThreads) {
 TEST_F(ThreadExecutorTest, AnExceptionIsANackWithItsText) {
   kind("throw", [](JobContext&) -> Outcome { throw std::runtime_error("disk: on fire"); });
   kind("throw.int", [](JobContext&) -> Outcome { throw 1; });
-  ThreadExecutor executor("io", 2, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 2, registry_, completions_, outputs_, children_);
 
   executor.start(jobs({1}, "throw"));
   EXPECT_EQ(wait_for(1).at(0).outcome.error, "disk: on fire");
@@ -104,7 +105,7 @@ TEST_F(ThreadExecutorTest, CancelEndsAWaitAndTheFirstReasonStands) {
     begun.count_down();
     return context.wait(kPatience) ? Outcome::ack() : Outcome::nack("stopped");
   });
-  ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_, children_);
   executor.start(jobs({1}, "wait"));
   begun.wait();
 
@@ -124,7 +125,7 @@ TEST_F(ThreadExecutorTest, WhatARunTellsIsInTheBufferWhenItHasReturned) {
     context.chunk(Payload::binary("part"));
     return Outcome::ack();
   });
-  ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_, children_);
 
   executor.start(jobs({7}, "tell"));
   wait_for(1);
@@ -143,7 +144,7 @@ TEST_F(ThreadExecutorTest, AChunkAboveALimitFailsTheRunUnlessItIsCaught) {
     context.chunk(Payload::text("abc"));
     return Outcome::ack();
   });
-  ThreadExecutor executor("io", 1, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_, children_);
 
   executor.start(jobs({1}, "tell"));
 
@@ -157,7 +158,7 @@ TEST_F(ThreadExecutorTest, StopAsksEveryRunAndWaitsForIt) {
     context.wait(kPatience);
     return Outcome::nack("stopped");
   });
-  ThreadExecutor executor("io", 3, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 3, registry_, completions_, outputs_, children_);
   executor.start(jobs({1, 2, 3}, "wait"));
 
   EXPECT_TRUE(executor.stop(kPatience));
@@ -175,7 +176,7 @@ TEST_F(ThreadExecutorTest, StopDoesNotWaitForEverForARunThatDoesNotReturn) {
     release.wait();
     return Outcome::ack();
   });
-  ThreadExecutor executor("io", 2, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 2, registry_, completions_, outputs_, children_);
   executor.start(jobs({1}, "stubborn"));
   begun.wait();
 
@@ -191,7 +192,7 @@ TEST_F(ThreadExecutorTest, EveryJobOfManyEndsOnce) {
     ++runs;
     return Outcome::ack();
   });
-  ThreadExecutor executor("io", 4, registry_, completions_, outputs_);
+  ThreadExecutor executor("io", 4, registry_, completions_, outputs_, children_);
   constexpr std::uint64_t kJobs = 5000;
   std::uint64_t next = 0;
   std::size_t free_slots = 4;

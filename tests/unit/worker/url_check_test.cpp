@@ -41,7 +41,8 @@ Outcome check_on_thread(const Job& job, const NetGuard& guard, std::stop_token s
 class CheckLoop {
  public:
   explicit CheckLoop(const NetGuard& guard, LoopOptions options = {})
-      : registry_(registry(guard)), executor_(options, registry_, completions_, outputs_) {}
+      : registry_(registry(guard)),
+        executor_(options, registry_, completions_, outputs_, children_) {}
 
   void start(std::uint64_t lease, const json& payload) {
     Job job;
@@ -74,6 +75,7 @@ class CheckLoop {
   Registry registry_;
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup()};
+  ChildJobs children_{completions_.wakeup()};
   std::deque<Completion> ended_;
   LoopExecutor executor_;
 };

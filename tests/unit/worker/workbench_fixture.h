@@ -62,6 +62,7 @@ class FakeExecutor : public Executor {
  public:
   explicit FakeExecutor(std::size_t slots) : slots_(slots) {}
   [[nodiscard]] std::size_t slots() const override { return slots_; }
+  [[nodiscard]] std::size_t depth_max() const override { return depth; }
   void start(std::vector<Job> jobs) override {
     for (Job& job : jobs) started.push_back(std::move(job));
   }
@@ -70,6 +71,7 @@ class FakeExecutor : public Executor {
 
   std::vector<Job> started;
   std::vector<std::pair<LeaseId, StopReason>> cancelled;
+  std::size_t depth = 1;
 
  private:
   std::size_t slots_;
@@ -80,7 +82,8 @@ class WorkbenchTest : public testing::Test {
   WorkbenchTest() {
     registry_.add("echo", {kPoolIo, [](JobContext&) { return Outcome::ack(); }});
     registry_.add("sum", {kPoolCpu, [](JobContext&) { return Outcome::ack(); }});
-    bench_.emplace(link_, registry_, std::vector<PoolSpec>{{"io", &io_}, {"cpu", &cpu_}}, outputs_);
+    bench_.emplace(link_, registry_, std::vector<PoolSpec>{{"io", &io_}, {"cpu", &cpu_}}, outputs_,
+                   children_);
     protocol::Welcome welcome;
     welcome.result_bytes_max = 100;
     bench_->connected(welcome);
@@ -130,6 +133,7 @@ class WorkbenchTest : public testing::Test {
   Registry registry_;
   CompletionQueue completions_;
   OutputBuffer outputs_{completions_.wakeup(), 1000};
+  ChildJobs children_{completions_.wakeup()};
   FakeExecutor io_{2};
   FakeExecutor cpu_{1};
   std::optional<Workbench> bench_;

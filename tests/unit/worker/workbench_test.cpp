@@ -56,17 +56,65 @@ TEST_F(WorkbenchTest, StartsTheNextWhenASlotIsFreeThoughTheResultIsNotSettled) {
   EXPECT_THAT(started_on_io(), ElementsAre(1, 2, 3));
 }
 
-TEST_F(WorkbenchTest, GivesCreditOnlyWhenSettled) {
+TEST_F(WorkbenchTest, CreditLeavesWithTheOutcome) {
   deliver({1, 2});
   complete(1, Outcome::ack());
-  EXPECT_FALSE(link_.has<protocol::Credit>());
-
-  settle_last();
 
   EXPECT_EQ(link_.only<protocol::Credit>().upto.at("io"), 3U);
+  EXPECT_TRUE(std::holds_alternative<protocol::Ack>(link_.sent.end()[-2].message));
+  EXPECT_EQ(bench_->heartbeat().held, 2U) << "the broker still holds the lease";
+
+  settle_last();
   EXPECT_EQ(bench_->heartbeat().credit.at("io"), 3U);
   EXPECT_EQ(bench_->heartbeat().held, 1U);
   EXPECT_EQ(bench_->heartbeat().held_hash, protocol::lease_hash(LeaseId{2}));
+}
+
+TEST_F(WorkbenchTest, UnsettledOutcomesUseCreditWhenThereAreMoreThanTheWindow) {
+  deliver({1, 2});
+  for (const std::uint64_t lease : {1, 2}) complete(lease, Outcome::ack());
+  EXPECT_EQ(bench_->heartbeat().credit.at("io"), 4U);
+  deliver({3, 4});
+  for (const std::uint64_t lease : {3, 4}) complete(lease, Outcome::ack());
+
+  EXPECT_EQ(bench_->heartbeat().credit.at("io"), 4U) << "two are settled at the most";
+}
+
+TEST_F(WorkbenchTest, ShortFirstTriesFollowEachOtherInASlot) {
+  io_.depth = 4;
+  deliver({1});
+  std::vector<Completion> quick;
+  quick.push_back({.lease = LeaseId{1}, .elapsed = std::chrono::microseconds{100}});
+  bench_->complete(std::move(quick));
+  turn();
+  link_.clear();
+
+  deliver({2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
+
+  EXPECT_EQ(started_on_io().size(), 1U + 2 * 4);
+  EXPECT_THAT(link_.only<protocol::Started>().leases, ElementsAre(LeaseId{2}, LeaseId{3}))
+      << "what waits in a slot has not started";
+  EXPECT_EQ(*bench_->next_deadline(), now_ + kBatchLook);
+}
+
+TEST_F(WorkbenchTest, WhatWasTriedBeforeOrHasATimeoutWaitsForASlotOfItsOwn) {
+  io_.depth = 4;
+  deliver({1});
+  std::vector<Completion> quick;
+  quick.push_back({.lease = LeaseId{1}, .elapsed = std::chrono::microseconds{100}});
+  bench_->complete(std::move(quick));
+  for (const bool tried : {false, true}) {
+    protocol::Jobs jobs{.pool = "io", .items = {}};
+    for (const std::uint64_t lease : {2, 3, 4, 5})
+      jobs.items.push_back(delivery(lease + (tried ? 10 : 0)));
+    if (tried)
+      jobs.items[0].deliveries = 2;
+    else
+      jobs.items[2].timeout = Duration{1000};
+    bench_->deliver(std::move(jobs));
+    turn();
+    EXPECT_THAT(started_on_io(), ElementsAre(1, 2, 3)) << "the third has to wait, and all behind";
+  }
 }
 
 TEST_F(WorkbenchTest, SendsEachOutcomeByItsVerb) {

@@ -10,16 +10,21 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "common/errors.h"
+#include "common/job_request.h"
 #include "common/kind_options.h"
 #include "common/types.h"
 
 namespace millrace {
 
-/// Names of the pools a kind may run in: `io` for jobs that mostly wait, `cpu` for jobs that
-/// compute, each a number of threads; `loop` for jobs that only wait, thousands on one thread.
+/// Names of the pools a kind may run in. Threads: `io` for jobs that mostly wait, `cpu` for jobs
+/// that compute. `process`: child processes of its own, for jobs that may crash, leak or have to be
+/// killed. `loop`: one thread for very many waits at once, with an AsyncHandler.
 inline constexpr const char* kPoolIo = "io";
 inline constexpr const char* kPoolCpu = "cpu";
+inline constexpr const char* kPoolProcess = "process";
 inline constexpr const char* kPoolLoop = "loop";
 
 /// One delivery of one job.
@@ -77,6 +82,28 @@ class JobContext {
   /// when stop is requested while it waits.
   void chunk(Payload part) { put_chunk(std::move(part)); }
 
+  /// Enqueues further jobs, into `queue` or, when it is empty, the queue of this job. They join the
+  /// batch of this job, so whoever streams its results gets theirs, too, and the stream ends after
+  /// them. The queue of this job takes them also while it is closed, and drains after them.
+  ///
+  /// Blocks until the broker has them on its disk, through reconnects and restarts of it, and while
+  /// its disk is full; returns their ids in the order of `jobs`. Where a unique key led to a job
+  /// that was there before, that one's id stands in place. Any number: what is more than a message
+  /// holds goes in several, and after an error some of the jobs may be enqueued. Throws
+  /// std::runtime_error, whose text begins with the word of the error, when the broker refuses them
+  /// (queue_closed, queue_full, unique_conflict, bad_request, too_large …), when this run has lost
+  /// its job (lease_lost), and when stop is requested meanwhile (stopping).
+  ///
+  /// A run that is tried again enqueues again. Give the jobs a unique key where that matters.
+  std::vector<JobId> enqueue(std::vector<JobRequest> jobs, const std::string& queue = {}) {
+    return put_jobs(std::move(jobs), queue);
+  }
+  JobId enqueue(JobRequest job, const std::string& queue = {}) {
+    std::vector<JobRequest> jobs;
+    jobs.push_back(std::move(job));
+    return put_jobs(std::move(jobs), queue).at(0);
+  }
+
  protected:
   // Nothing is kept of what is told to a context that no worker made, as in a test of a handler.
   virtual void put_progress(std::uint64_t /*done*/, std::uint64_t /*total*/,
@@ -84,6 +111,10 @@ class JobContext {
   virtual void put_log(std::string_view /*line*/) {}
   // Those that override it keep the part. NOLINTNEXTLINE(performance-unnecessary-value-param)
   virtual void put_chunk(Payload /*part*/) {}
+  virtual std::vector<JobId> put_jobs(std::vector<JobRequest>&& jobs,
+                                      const std::string& /*queue*/) {
+    return std::vector<JobId>(jobs.size());
+  }
 
  private:
   const Job& job_;
@@ -147,6 +178,11 @@ class AsyncJob : public JobContext {
   /// until `events` is 0 or the run ends; once more for the same `fd` it replaces both. The loop
   /// holds a duplicate of `fd` meanwhile. Throws std::system_error when `fd` cannot be polled.
   virtual void watch(int fd, short events, std::function<void(short)> callback) = 0;
+  /// As JobContext::enqueue(), which must not be called here, but does not block: calls back on the
+  /// loop's thread with the ids, or with the error, unless the run has ended by then. The run may
+  /// complete before; its outcome is then sent after the answer.
+  virtual void enqueue(std::vector<JobRequest> jobs, std::string queue,
+                       std::function<void(Result<std::vector<JobId>>)> callback) = 0;
 };
 
 /// Begins one run, on the loop's thread, and returns at once. An exception counts as a nack with

@@ -39,6 +39,10 @@ struct WorkerConfig {
   /// process may use.
   std::optional<unsigned> io_threads = {};
   std::optional<unsigned> cpu_threads = {};
+  /// Child processes for each kind of the pool `process`, and runs at once on the event loop.
+  /// Unset: one a CPU, and 256.
+  std::optional<unsigned> processes = {};
+  std::optional<unsigned> loop_size = {};
 };
 
 /// A worker in this process. Belongs to the thread that made it, but for stop().
@@ -55,12 +59,20 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  /// Offers a kind of job. `name`: `[a-z0-9._-]{1,64}`; `pool`: kPoolIo or kPoolCpu. `handler` is
-  /// called by several threads at once, never by this one; `options` hold for jobs that do not say
-  /// otherwise. A later one of the same name replaces an earlier one. Before run(). Throws
-  /// std::invalid_argument when one of the four cannot be.
+  /// Offers a kind of job. `name`: `[a-z0-9._-]{1,64}`; `pool`: kPoolIo, kPoolCpu or kPoolProcess.
+  /// `handler` is called by several threads at once, never by this one; `options` hold for jobs
+  /// that do not say otherwise. A later one of the same name replaces an earlier one. Before run().
+  /// Throws std::invalid_argument when one of the four cannot be.
+  ///
+  /// With kPoolProcess a handler runs in child processes, which are this very program, started
+  /// again with the same arguments: main() has to come to run() there too, with the same kinds.
+  /// run() then runs jobs for the worker instead, one after the other on the thread that called it,
+  /// and ends the process. The worker must have started no thread before run().
   void kind(const std::string& name, const std::string& pool, Handler handler,
             KindOptions options = {});
+  /// Offers a kind that runs on the event loop, where thousands of its jobs wait at once on one
+  /// thread. As kind() otherwise.
+  void async_kind(const std::string& name, AsyncHandler handler, KindOptions options = {});
 
   /// Blocks, and works until `until` is met, stop() was called, or SIGINT or SIGTERM came; waits
   /// for its broker without limit, through restarts of it. Then running jobs get `grace` to finish.
