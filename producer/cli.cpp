@@ -15,6 +15,7 @@ constexpr const char* kExamples = R"(Examples:
   millrace-producer enqueue sleep '{"ms": 500}' --wait
   millrace-producer enqueue echo '"report"' --unique-key report --wait
   millrace-producer replay --state dead --since 2026-11-21 --verify
+  millrace-producer compare sum '{"n": 100000000}' --jobs 20
   millrace-producer close default --wait)";
 
 }  // namespace
@@ -33,6 +34,7 @@ Cli::Cli() {
   add_results(app);
   add_close_and_open(app);
   add_replay(app);
+  add_compare(app);
   add_queue(app);
   add_job(app);
   add_batch(app);
