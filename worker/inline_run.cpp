@@ -142,15 +142,16 @@ nlohmann::json run_inline(const std::string& kind, const Handler& handler) {
     runs.run(input.payloads[i]);
   runs.forget();
 
-  const double cpu_before = cpu_seconds();
   const double delayed_before = delayed_seconds();
+  const double cpu_before = cpu_seconds();
   const Clock::time_point begin = Clock::now();
   for (const std::string& payload : input.payloads) runs.run(payload);
   const std::chrono::duration<double> elapsed = Clock::now() - begin;
+  const double cpu = cpu_seconds() - cpu_before;
   return {{"jobs", input.payloads.size()},
           {"failed", runs.failed()},
           {"seconds", elapsed.count()},
-          {"cpu_s", cpu_seconds() - cpu_before},
+          {"cpu_s", cpu},
           {"delayed_s", delayed_seconds() - delayed_before},
           {"memory_bytes", resident_bytes_max()},
           {"error", runs.error()}};

@@ -130,8 +130,9 @@ class Advice {
       return fmt::format("{}: the fastest of those that worked", title(best.way));
     if (process->seconds * kNear < thread->seconds)
       return fmt::format(
-          "processes: {:.1f} times as fast as threads, whose jobs wait for each other (a lock, an "
-          "allocator) or share too little CPU",
+          "processes: {:.1f} times as fast as threads here; where that repeats, jobs on threads "
+          "wait "
+          "for each other (a lock, an allocator)",
           thread->seconds / process->seconds);
     if (thread->seconds * kNear < process->seconds)
       return fmt::format("threads: {:.1f} times as fast as processes; {}",

@@ -1,10 +1,11 @@
 // A worker of one kind, `fan`, whose runs enqueue further ones:
 // {"children": N, "depth": D, "queue": NAME, "key": KEY, "fails": true}. Each run of a depth above
 // 0 enqueues N of depth D−1 and tells their ids. One that fails does so behind its enqueue, at its
-// first try.
+// first try. And of one kind, `abort`, that ends its process.
 
 #include <millrace/worker.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -43,5 +44,6 @@ int main(int argc, char** argv) {
   millrace::Worker worker(
       {.broker = argc > 1 ? argv[1] : millrace::kEndpointDefault, .queues = {"default", "other"}});
   worker.kind("fan", millrace::kPoolIo, fan);
+  worker.kind("abort", millrace::kPoolIo, [](JobContext&) -> Outcome { std::abort(); });
   return worker.run();
 }
