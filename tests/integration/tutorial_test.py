@@ -48,7 +48,7 @@ class Tutorial(millrace_testing.Case):
         text = self.run_example("tutorial/02_lost_update.sh")
         _, without, with_lock, sanitizer = text.split("\n== ")
         self.assertGreater(int(re.search(r"(\d+) lost", without).group(1)), 0)
-        self.assertIn("4000000 of 4000000, 0 lost", with_lock)
+        self.assertIn("1000000 of 1000000, 0 lost", with_lock)
         self.assertIn("WARNING: ThreadSanitizer: data race", sanitizer)
         self.assertIn("wrong: a data race\nright: nothing to report\n", sanitizer)
 
