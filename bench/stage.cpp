@@ -74,7 +74,7 @@ void Stage::start_workers(std::size_t count, WorkerKind kind) {
       words = {program("millrace-worker"), "--broker", endpoint_};
     // With one pool the limit of the broker is that of the pool.
     if (kind == WorkerKind::program && options_.batch > 0)
-      words.insert(words.end(), {"--cpu-threads", "0"});
+      words.insert(words.end(), {"--cpu-threads", "0", "--loop-size", "0"});
     workers_.push_back(std::make_unique<Process>(words, log(fmt::format("worker-{}.log", number))));
   }
   for (const auto& worker : workers_) (void)worker->wait_for_line("connected to the broker");

@@ -114,7 +114,8 @@ class Bench:
                          "empty", "--cpu-threads", "0", *worker_options], log)
             broker_cpu = (server.cpu() - before) / self.options.urls * 1e6
         with sqlite3.connect(f"file:{db}?mode=ro", uri=True) as rows:
-            done, = rows.execute("SELECT count(*) FROM jobs WHERE state = 'done'").fetchone()
+            done, = rows.execute("SELECT count(*) FROM jobs WHERE state = 'done' "
+                                 "AND attempts = 1").fetchone()
             last, = rows.execute("SELECT max(finished_at) FROM job").fetchone()
         if done != self.options.urls:
             raise Failed(f"{done} of {self.options.urls} checks were done")

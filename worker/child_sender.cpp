@@ -12,10 +12,12 @@ std::size_t size_of(const protocol::NewJob& job) {
          job.unique_key.size();
 }
 
-/// The broker cannot take it just now, but will.
+/// The broker cannot take it just now, but will. For room in a queue a run must not wait: it holds
+/// the slot that might make some, and when all do that nothing moves any more.
 bool is_passing(const protocol::ErrorReply& error) {
   const ErrorCode code = error_code(error.code);
-  return error.retryable && code != ErrorCode::queue_closed && code != ErrorCode::unique_conflict;
+  return error.retryable && code != ErrorCode::queue_closed && code != ErrorCode::unique_conflict &&
+         code != ErrorCode::queue_full;
 }
 
 }  // namespace
@@ -66,9 +68,9 @@ void ChildSender::turn(Instant now) {
     at = waiting_.erase(at);
     if (sending.is_complete()) {
       std::vector<JobId> ids = std::move(sending.ids);
-      close(std::move(sending), std::move(ids));
+      close(sending, std::move(ids));
     } else if (stopped) {
-      close(std::move(sending), fail(ErrorCode::stopping, "the run was asked to stop"));
+      close(sending, fail(ErrorCode::stopping, "the run was asked to stop"));
     } else {
       if (sending.message.jobs.empty()) fill(sending);
       const std::uint64_t correlation = link_.request(sending.message);
@@ -86,7 +88,7 @@ bool ChildSender::answered(std::uint64_t correlation, const protocol::Message& r
     sending.send_at = now + std::max(error->after, kSendAgainAfter);
     waiting_.push_back(std::move(sending));
   } else if (error != nullptr) {
-    close(std::move(sending), tl::make_unexpected(protocol::to_error(*error)));
+    close(sending, tl::make_unexpected(protocol::to_error(*error)));
   } else if (const auto* answer = std::get_if<protocol::Enqueued>(&reply)) {
     for (std::size_t i = 0; i < sending.message.jobs.size(); ++i)
       sending.ids.push_back(i < answer->ids.size() ? answer->ids[i]
@@ -95,13 +97,12 @@ bool ChildSender::answered(std::uint64_t correlation, const protocol::Message& r
     sending.send_at = {};
     waiting_.push_back(std::move(sending));  // the next turn goes on with it
   } else {
-    close(std::move(sending),
-          fail(ErrorCode::internal, "the broker answered ENQUEUE with something else"));
+    close(sending, fail(ErrorCode::internal, "the broker answered ENQUEUE with something else"));
   }
   return true;
 }
 
-void ChildSender::close(Sending sending, ChildJobs::Answer answer) {
+void ChildSender::close(const Sending& sending, ChildJobs::Answer answer) {
   // First, so that what it enqueues in its turn keeps the outcome waiting.
   sending.call.callback(std::move(answer));
   children_.close(sending.call.lease);
@@ -128,9 +129,8 @@ void ChildSender::discard(LeaseId lease) {
     lost.push_back(std::move(at->second));
     at = sent_.erase(at);
   }
-  for (Sending& sending : lost)
-    close(std::move(sending),
-          fail(ErrorCode::lease_lost, "the run does not hold its job any more"));
+  for (const Sending& sending : lost)
+    close(sending, fail(ErrorCode::lease_lost, "the run does not hold its job any more"));
 }
 
 std::optional<Instant> ChildSender::next_due() const {

@@ -51,7 +51,7 @@ class ChildSender {
   void take_new();
   void fill(Sending& sending);
   /// The call has its answer.
-  void close(Sending sending, ChildJobs::Answer answer);
+  void close(const Sending& sending, ChildJobs::Answer answer);
 
   Link& link_;
   ChildJobs& children_;

@@ -20,7 +20,7 @@ bool JobContext::wait(Duration duration) const {
 
 namespace millrace::worker {
 
-std::vector<JobId> RunContext::put_jobs(std::vector<JobRequest> jobs, const std::string& queue) {
+std::vector<JobId> RunContext::put_jobs(std::vector<JobRequest>&& jobs, const std::string& queue) {
   if (jobs.empty()) return {};
   ChildJobs::Answer answer = children_.enqueue(job(), stop_token(), std::move(jobs), queue);
   if (!answer)

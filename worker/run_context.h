@@ -26,7 +26,7 @@ class RunContext final : public JobContext {
   }
   void put_log(std::string_view line) override { outputs_.log(job(), stop_token(), line); }
   void put_chunk(Payload part) override { outputs_.chunk(job(), stop_token(), std::move(part)); }
-  std::vector<JobId> put_jobs(std::vector<JobRequest> jobs, const std::string& queue) override;
+  std::vector<JobId> put_jobs(std::vector<JobRequest>&& jobs, const std::string& queue) override;
 
  private:
   OutputBuffer& outputs_;

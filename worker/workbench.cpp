@@ -51,11 +51,11 @@ void Workbench::connected(const protocol::Welcome& welcome) {
       welcome.leases_max > 0 ? welcome.leases_max : Limits{}.leases_per_worker_max;
   std::uint64_t slots_total = 0;
   for (const Pool& pool : pools_) slots_total += pool.credit.slots();
+  spare_leases_ = leases_max - std::min(leases_max, slots_total);
   for (Pool& pool : pools_) {
     const std::uint64_t slots = pool.credit.slots();
-    // Slots first; what the broker allows beyond them is shared evenly for prefetch.
     pool.credit.limit(slots_total <= leases_max
-                          ? slots + (leases_max - slots_total) / pools_.size()
+                          ? slots
                           : std::max<std::uint64_t>(1, slots * leases_max / slots_total));
     // Even if the broker calls the session known: a HELLO that was repeated while the broker
     // started is answered so although the numbers begin at 1.
@@ -432,8 +432,27 @@ void Workbench::look_after_batches(Instant now) {
     look_again_at_ = now + kBatchLook;
 }
 
+/// Slots first; what the broker allows beyond them goes to prefetch: each pool may have an equal part,
+/// and what one does not want the others may have.
+void Workbench::share_spare_leases() {
+  if (spare_leases_ == 0) return;
+  std::vector<Pool*> by_want;
+  for (Pool& pool : pools_) by_want.push_back(&pool);
+  std::sort(by_want.begin(), by_want.end(), [](const Pool* a, const Pool* b) {
+    return a->credit.prefetch() < b->credit.prefetch();
+  });
+  std::uint64_t rest = spare_leases_;
+  for (std::size_t i = 0; i < by_want.size(); ++i) {
+    Credit& credit = by_want[i]->credit;
+    const std::uint64_t part = rest / (by_want.size() - i);
+    credit.limit(credit.slots() + part);
+    rest -= std::min(part, credit.prefetch());
+  }
+}
+
 void Workbench::send_credit() {
   if (outputs_.is_full()) return;
+  share_spare_leases();
   protocol::Credit credit;
   for (Pool& pool : pools_) {
     pool.credit.raise();

@@ -80,6 +80,7 @@ Restored begin_new_life(const std::string& path) {
                         "UPDATE job SET state = 2, started_at = 0, run_at = ?, ready_in = lane, "
                         "gives_up_at = nullif(expires_at, 0) WHERE state = 3")
           .execute(read_clocks().utc));
+  connection.execute("DELETE FROM lease_list");
   sqlite::Statement(connection,
                     "UPDATE meta SET epoch = ?1, last_job = last_job + ?2, "
                     "last_finish = last_finish + ?2, last_output = last_output + ?2, clean = 1")

@@ -12,6 +12,8 @@ namespace millrace::broker {
 void create_2(const sqlite::Connection& connection);
 /// Version 3: the indexes of waiting jobs stand on columns of their own.
 void create_3(const sqlite::Connection& connection);
+/// Version 4: leased jobs stay in the index of ready ones, and are listed.
+void create_4(const sqlite::Connection& connection);
 
 /// The views `jobs` and `attempts`, as they are since version 2.
 void create_job_views(const sqlite::Connection& connection);

@@ -145,6 +145,13 @@ class Statement {
     (bind(++parameter, values), ...);
     return Rows(*this);
   }
+  /// Binds `values` to the parameters from ?`first` on, for a run() without values. Returns the
+  /// parameter after them.
+  template <class... Values>
+  int bind_from(int first, const Values&... values) {
+    (bind(first++, values), ...);
+    return first;
+  }
   /// For statements that give no rows. Returns the number of rows changed.
   template <class... Values>
   std::int64_t execute(const Values&... values) {

@@ -181,6 +181,18 @@ std::uint64_t SqliteStore::outputs_of(const JobRecord& job) {
   return rows.next() && rows.id<LeaseId>(0) == job.status.lease ? rows.natural(1) : 0;
 }
 
+std::vector<JobRecord> SqliteStore::leased_jobs() {
+  std::vector<JobRecord> jobs;
+  for (const JobId id : statements_->lease_list.load()) {
+    auto rows = statements_->load_job.run(id);
+    if (rows.next()) jobs.push_back(read_job(rows, PayloadRead::small));
+  }
+  std::sort(jobs.begin(), jobs.end(),
+            [](const auto& a, const auto& b) { return a.status.lease < b.status.lease; });
+  for (JobRecord& job : jobs) job.outputs = outputs_of(job);
+  return jobs;
+}
+
 Snapshot SqliteStore::snapshot() {
   Snapshot snapshot;
   sqlite::Transaction transaction(connection_, sqlite::Transaction::Kind::read);
@@ -208,11 +220,7 @@ Snapshot SqliteStore::snapshot() {
        [&](const auto& row) { snapshot.batches.push_back(read_batch(row)); });
   read("SELECT " MR_KIND_COLUMNS " FROM kind ORDER BY name",
        [&](const auto& row) { snapshot.kinds.push_back(read_kind(row)); });
-  {
-    auto rows = statements_->load_leased.run();
-    while (rows.next()) snapshot.leased.push_back(read_job(rows, PayloadRead::small));
-  }
-  for (JobRecord& job : snapshot.leased) job.outputs = outputs_of(job);
+  snapshot.leased = leased_jobs();
   std::vector<WorkerId> workers;
   for (const JobRecord& job : snapshot.leased) workers.push_back(job.status.worker);
   std::sort(workers.begin(), workers.end());

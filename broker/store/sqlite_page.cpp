@@ -114,16 +114,14 @@ std::optional<SqliteQuery::Candidates> SqliteQuery::find_candidates(const protoc
                                                                     const IdRange& range) {
   const protocol::JobFilter& filter = list.filter;
   FirstIds first(rows_of(list) * kCandidatesPerRow, list.newest_first);
-  const auto take = [&](sqlite::Rows rows) {
-    while (rows.next()) first.add(rows.natural(0));
-  };
   if (!filter.ids.empty()) {
     for (const JobId id : filter.ids)
       if (id.value > range.low && id.value <= range.high) first.add(id.value);
   } else if (filter.batch && is_in_index(filter.batch, matcher)) {
-    take(statements_->ended_ids.run(range.low, range.high, filter.batch));
-  } else if (auto indexes = short_indexes(matcher); !indexes.empty()) {
-    for (sqlite::Statement* index : indexes) take(index->run(range.low, range.high));
+    auto rows = statements_->ended_ids.run(range.low, range.high, filter.batch);
+    while (rows.next()) first.add(rows.natural(0));
+  } else if (is_in_short_indexes(matcher)) {
+    take_open(matcher, range, [&](std::uint64_t id) { first.add(id); });
   } else {
     return std::nullopt;
   }
@@ -139,26 +137,43 @@ bool SqliteQuery::is_in_index(BatchId id, const JobMatcher& matcher) {
   return row && row->total <= kIndexEntriesMax && (row->open == 0 || matcher.only_ended());
 }
 
-/// The indexes that together hold every job `matcher` can select; none if there are no such, or if
-/// they are long.
-std::vector<sqlite::Statement*> SqliteQuery::short_indexes(const JobMatcher& matcher) {
+/// The indexes of open jobs hold every job that `matcher` can select, and they are not too long.
+bool SqliteQuery::is_in_short_indexes(const JobMatcher& matcher) {
   for (const JobState state :
        {JobState::blocked, JobState::done, JobState::dead, JobState::cancelled, JobState::expired})
-    if (matcher.lets_through(state)) return {};
-  std::vector<sqlite::Statement*> indexes;
-  std::uint64_t entries = 0;
+    if (matcher.lets_through(state)) return false;
   auto counts = statements_->open_counts.run();
-  if (!counts.next()) return {};
-  const auto use = [&](JobState state, int column, sqlite::Statement& index) {
-    if (!matcher.lets_through(state)) return;
-    entries += counts.natural(column);
-    indexes.push_back(&index);
-  };
-  use(JobState::scheduled, 0, statements_->scheduled_ids);
-  use(JobState::ready, 1, statements_->ready_ids);
-  use(JobState::leased, 2, statements_->leased_ids);
-  if (entries > kIndexEntriesMax) return {};
-  return indexes;
+  if (!counts.next()) return false;
+  std::uint64_t entries = 0;
+  const bool ready = matcher.lets_through(JobState::ready);
+  if (matcher.lets_through(JobState::scheduled)) entries += counts.natural(0);
+  if (ready) entries += counts.natural(1);
+  // Leased ones are read to be selected, or to be left out.
+  if (ready || matcher.lets_through(JobState::leased)) entries += counts.natural(2);
+  return entries <= kIndexEntriesMax;
+}
+
+/// Gives `take` the open jobs in the states that `matcher` lets through.
+void SqliteQuery::take_open(const JobMatcher& matcher, const IdRange& range,
+                            const std::function<void(std::uint64_t)>& take) {
+  const bool ready = matcher.lets_through(JobState::ready);
+  const bool leased = matcher.lets_through(JobState::leased);
+  if (matcher.lets_through(JobState::scheduled)) {
+    auto rows = statements_->scheduled_ids.run(range.low, range.high);
+    while (rows.next()) take(rows.natural(0));
+  }
+  // One index holds the jobs of both states, which only the list tells apart without their rows.
+  std::vector<JobId> listed;
+  if (ready != leased) listed = statements_->lease_list.leased();
+  if (ready) {
+    auto rows = statements_->ready_and_leased_ids.run(range.low, range.high);
+    while (rows.next())
+      if (!std::binary_search(listed.begin(), listed.end(), rows.id<JobId>(0)))
+        take(rows.natural(0));
+  } else {
+    for (const JobId id : listed)
+      if (id.value > range.low && id.value <= range.high) take(id.value);
+  }
 }
 
 std::vector<LaneId> SqliteQuery::lanes(const protocol::JobFilter& filter) {

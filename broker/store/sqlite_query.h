@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -52,7 +53,9 @@ class SqliteQuery final : public Query {
   std::optional<Candidates> find_candidates(const protocol::List& list, const JobMatcher& matcher,
                                             const IdRange& range);
   bool is_in_index(BatchId id, const JobMatcher& matcher);
-  std::vector<sqlite::Statement*> short_indexes(const JobMatcher& matcher);
+  bool is_in_short_indexes(const JobMatcher& matcher);
+  void take_open(const JobMatcher& matcher, const IdRange& range,
+                 const std::function<void(std::uint64_t)>& take);
 
   protocol::ResultRow result_row(const sqlite::Rows& rows);
   void read_result(const ReadJob& read, JobRead& answer);

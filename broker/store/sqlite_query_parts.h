@@ -4,15 +4,17 @@
 
 #include <functional>
 
+#include "broker/store/lease_list.h"
 #include "broker/store/sqlite_query.h"
 #include "broker/store/sqlite_rows.h"
 
 namespace millrace::broker {
 
 struct SqliteQuery::Statements {
-  explicit Statements(const sqlite::Connection& db) : connection(db) {}
+  explicit Statements(const sqlite::Connection& db) : connection(db), lease_list(db) {}
 
   const sqlite::Connection& connection;
+  LeaseListReader lease_list;
 
   sqlite::Statement last_finish{connection, "SELECT last_finish FROM meta"};
 #define MR_RESULT_COLUMNS \
@@ -42,15 +44,12 @@ struct SqliteQuery::Statements {
       connection,
       "SELECT id FROM job INDEXED BY job_ended WHERE batch = ?3 AND finish_seq IS NOT NULL "
       "AND id > ?1 AND id <= ?2"};
-  sqlite::Statement ready_ids{connection,
-                              "SELECT id FROM job INDEXED BY job_ready WHERE ready_in IS NOT NULL "
-                              "AND id > ?1 AND id <= ?2"};
+  sqlite::Statement ready_and_leased_ids{connection,
+                                         "SELECT id FROM job INDEXED BY job_ready WHERE ready_in "
+                                         "IS NOT NULL AND id > ?1 AND id <= ?2"};
   sqlite::Statement scheduled_ids{connection,
                                   "SELECT id FROM job INDEXED BY job_scheduled WHERE due_at IS NOT "
                                   "NULL AND id > ?1 AND id <= ?2"};
-  sqlite::Statement leased_ids{
-      connection,
-      "SELECT id FROM job INDEXED BY job_leased WHERE state = 3 AND id > ?1 AND id <= ?2"};
   sqlite::Statement open_counts{connection,
                                 "SELECT coalesce(sum(scheduled), 0), coalesce(sum(ready), 0), "
                                 "coalesce(sum(leased), 0) FROM lane"};

@@ -3,15 +3,21 @@
 // The prepared statements of SqliteStore; private to its sources. Indexes are named where the time
 // of a statement depends on them, so that no statistics can change the plan.
 
+#include "broker/store/lease_list.h"
 #include "broker/store/sqlite_rows.h"
 #include "broker/store/sqlite_store.h"
 
 namespace millrace::broker {
 
 struct SqliteStore::Statements {
-  explicit Statements(const sqlite::Connection& db) : connection(db) {}
+  /// Columns in the order of the table, so that SQLite need not copy them.
+  static std::string insert_plain_sql(std::size_t rows);
+
+  Statements(const sqlite::Connection& db, std::size_t lease_list_slack)
+      : connection(db), lease_list(db, lease_list_slack) {}
 
   const sqlite::Connection& connection;
+  LeaseList lease_list;
 
   sqlite::Statement fence{
       connection,
@@ -68,23 +74,32 @@ struct SqliteStore::Statements {
                                "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
                                "?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, "
                                "?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"};
+  // Jobs without any of the rarer things (is_plain): most of their columns need no value from
+  // outside, and a statement for many opens the table and its indexes once.
+  static constexpr std::size_t kInsertRows = 16;
+  sqlite::Statement insert_plain{connection, insert_plain_sql(1)};
+  sqlite::Statement insert_plain_rows{connection, insert_plain_sql(kInsertRows)};
   // What most jobs go through: they are leased once and done at the first try. The columns that
-  // change are few, and SQLite only looks at the indexes that stand on them.
-  sqlite::Statement first_lease{
+  // change are few, and SQLite only looks at the indexes that stand on them: a first lease is in
+  // none of them.
+  sqlite::Statement first_lease{connection,
+                                "UPDATE job SET state = 3, lease = ?2, worker = ?3, deliveries = 1 "
+                                "WHERE id = ?1 AND state = 2 AND lease = 0"};
+  sqlite::Statement first_leases{
       connection,
-      "UPDATE job SET state = 3, lease = ?2, worker = ?3, deliveries = 1, "
-      "ready_in = NULL WHERE id = ?1 AND state = 2 AND lease = 0"};
+      "UPDATE OR ROLLBACK job SET state = 3, lease = id + ?3, worker = ?4, deliveries = 1 "
+      "WHERE id >= ?1 AND id <= ?2 AND state = 2 AND lease = 0"};
   sqlite::Statement first_done{
       connection,
       "UPDATE job SET state = 4, attempts = 1, started_at = ?3, finished_at = ?4, "
-      "finish_seq = ?5, result = ?6, result_checksum = ?7 "
+      "finish_seq = ?5, ready_in = NULL, result = ?6, result_checksum = ?7 "
       "WHERE id = ?1 AND state = 3 AND lease = ?2"};
   sqlite::Statement update_job{
       connection,
       "UPDATE job SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
       "crashes = ?9, attempts_base = ?10, crashes_base = ?11, run_at = ?12, started_at = ?13, "
       "finished_at = ?14, finish_seq = ?15, error = ?16, unique_held = ?17, "
-      "ready_in = iif(?4 = 2, lane, NULL), due_at = iif(?4 = 1, ?12, NULL), "
+      "ready_in = iif(?4 IN (2, 3), lane, NULL), due_at = iif(?4 = 1, ?12, NULL), "
       "gives_up_at = iif(?4 IN (1, 2) AND expires_at > 0, expires_at, NULL) "
       "WHERE id = ?1 AND state = ?2 AND lease = ?3"};
   sqlite::Statement put_result{connection,
@@ -95,22 +110,20 @@ struct SqliteStore::Statements {
       "VALUES (?, ?, ?, ?, ?, ?, ?)"};
 
   // ---- loads: a range over (priority, id) takes two statements, because SQLite uses only the
-  // first column of such a pair when the second one is the rowid
+  // first column of such a pair when the second one is the rowid; leased jobs are in the index too
   sqlite::Statement load_ready_same{
       connection, MR_JOB_SMALL
       "INDEXED BY job_ready WHERE ready_in = ? AND priority = ? AND id > ? "
-      "ORDER BY id LIMIT ?"};
+      "AND state = 2 ORDER BY id LIMIT ?"};
   sqlite::Statement load_ready_above{connection, MR_JOB_SMALL
                                      "INDEXED BY job_ready WHERE ready_in = ? AND priority > ? "
-                                     "ORDER BY priority, id LIMIT ?"};
+                                     "AND state = 2 ORDER BY priority, id LIMIT ?"};
   sqlite::Statement load_scheduled_same{
       connection,
       MR_JOB_SMALL "INDEXED BY job_scheduled WHERE due_at = ? AND id > ? ORDER BY id LIMIT ?"};
   sqlite::Statement load_scheduled_above{
       connection,
       MR_JOB_SMALL "INDEXED BY job_scheduled WHERE due_at > ? ORDER BY due_at, id LIMIT ?"};
-  sqlite::Statement load_leased{
-      connection, MR_JOB_SMALL "INDEXED BY job_leased WHERE state = 3 ORDER BY lease"};
   sqlite::Statement load_job{connection, MR_JOB_SMALL "WHERE id = ?"};
   sqlite::Statement load_job_whole{connection, MR_JOB_WHOLE "WHERE id = ?"};
   sqlite::Statement load_request{

@@ -28,6 +28,8 @@ struct SqliteOptions {
   std::size_t log_restart_bytes = 64 * kMiB;
   /// … and from this one cut, which a log that is written over again does not need.
   std::size_t log_truncate_bytes = 256 * kMiB;
+  /// The list of leased jobs may name so many too many before it is rewritten.
+  std::size_t lease_list_slack = 4096;
   /// For tests only: `PRAGMA synchronous` (2 is FULL) and a file system shim.
   int synchronous = 2;
   std::string vfs;
@@ -85,7 +87,9 @@ class SqliteStore final : public Store {
   void write_requests(const WriteBatch& batch);
   void write_unique(const WriteBatch& batch);
   void write_jobs(const WriteBatch& batch);
+  void insert_jobs(const std::vector<JobInsert>& jobs);
   void insert(const JobInsert& job);
+  void update_jobs(std::span<const JobUpdate> jobs);
   void update(const JobUpdate& job);
   // Each returns how many rows were as they should be.
   std::int64_t write_first_lease(const JobUpdate& job);
@@ -102,6 +106,7 @@ class SqliteStore final : public Store {
   Loaded answer(const LoadUnique& load);
   Loaded answer(const LoadExpired& load);
   Loaded answer(const Prune& load);
+  std::vector<JobRecord> leased_jobs();
   std::vector<BatchRow> batches_of(const std::vector<JobRecord>& jobs);
   std::vector<UniqueRow> unique_of(const std::vector<JobRecord>& jobs);
   std::uint64_t outputs_of(const JobRecord& job);

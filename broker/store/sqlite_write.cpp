@@ -31,6 +31,18 @@ std::optional<sqlite::Blob> blob_or_null(const std::string& bytes) {
   return bytes.empty() ? std::nullopt : std::optional(sqlite::Blob{bytes});
 }
 
+/// It was just enqueued, and waits for nothing but a worker.
+bool is_plain(const JobInsert& job) {
+  const JobSpec& spec = job.spec;
+  const JobStatus& status = job.status;
+  return status.state == JobState::ready && !status.lease && !status.worker &&
+         status.deliveries == 0 && status.attempts == 0 && status.crashes == 0 &&
+         status.attempts_base == 0 && status.crashes_base == 0 && status.started_at == Time{} &&
+         status.finished_at == Time{} && !status.finish_seq && status.error.empty() &&
+         !status.unique_held && spec.retry.empty() && spec.expires_at == Time{} &&
+         spec.unique_key.empty();
+}
+
 /// Nothing has happened to it but this one delivery.
 bool is_first_delivery(const JobUpdate& job) {
   const JobStatus& status = job.status;
@@ -50,6 +62,31 @@ bool is_first_done(const JobUpdate& job) {
          !job.result->empty() && is_first_delivery(job);
 }
 
+/// How many of the first jobs were leased in a row: then their ids and their leases rise by one.
+std::size_t leased_in_a_row(std::span<const JobUpdate> jobs) {
+  std::size_t count = 0;
+  for (; count < jobs.size() && is_first_lease(jobs[count]); ++count) {
+    if (count == 0) continue;
+    const JobUpdate& last = jobs[count - 1];
+    const JobUpdate& next = jobs[count];
+    if (next.id.value != last.id.value + 1 ||
+        next.status.lease.value != last.status.lease.value + 1 ||
+        next.status.worker != last.status.worker)
+      break;
+  }
+  return count;
+}
+
+std::vector<JobId> newly_leased(const WriteBatch& batch) {
+  std::vector<JobId> ids;
+  for (const JobInsert& job : batch.inserts)
+    if (job.status.state == JobState::leased) ids.push_back(job.id);
+  for (const JobUpdate& job : batch.updates)
+    if (job.status.state == JobState::leased && job.from_state != JobState::leased)
+      ids.push_back(job.id);
+  return ids;
+}
+
 template <class T>
 std::optional<T> only(bool wanted, T value) {
   return wanted ? std::optional<T>(value) : std::nullopt;
@@ -67,8 +104,10 @@ void SqliteStore::apply(const WriteBatch& batch) {
   write_unique(batch);
   write_jobs(batch);
   apply_deltas(batch.lane_deltas);
+  statements_->lease_list.write(newly_leased(batch));
   instrument::crash_point("broker.in_transaction");
   transaction.commit();
+  statements_->lease_list.committed();
 }
 
 void SqliteStore::fence(const WriteBatch& batch, WorkerId last_worker) {
@@ -126,8 +165,8 @@ void SqliteStore::write_unique(const WriteBatch& batch) {
 }
 
 void SqliteStore::write_jobs(const WriteBatch& batch) {
-  for (const JobInsert& job : batch.inserts) insert(job);
-  for (const JobUpdate& job : batch.updates) update(job);
+  insert_jobs(batch.inserts);
+  update_jobs(batch.updates);
   for (const AttemptRow& row : batch.attempts)
     statements_->insert_attempt.execute(row.job, row.attempt, row.worker, row.started_at,
                                         row.finished_at, row.outcome, row.error);
@@ -136,10 +175,55 @@ void SqliteStore::write_jobs(const WriteBatch& batch) {
                                        static_cast<int>(row.type), row.at, row.data);
 }
 
+std::string SqliteStore::Statements::insert_plain_sql(std::size_t rows) {
+  // No statement is undone on its own, so SQLite need not keep what it would undo it with.
+  std::string sql =
+      "INSERT OR ROLLBACK INTO job (id, state, lane, priority, batch, replay_of, max_attempts, "
+      "timeout, backoff, absolute, enqueued_at, lease, worker, deliveries, attempts, crashes, "
+      "attempts_base, crashes_base, run_at, started_at, finished_at, finish_seq, payload_bytes, "
+      "checksum, result_checksum, crashes_max, retry, expires_at, unique_key, unique_scope, "
+      "unique_held, ready_in, due_at, gives_up_at, error, payload, result) VALUES ";
+  constexpr std::size_t kParameters = 16;
+  for (std::size_t row = 0; row < rows; ++row)
+    sql += fmt::format(
+        "{}(?, 2, ?{}, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, ?, 0, 0, NULL, ?, ?, NULL, ?, "
+        "NULL, 0, NULL, ?, 0, ?{}, NULL, NULL, '', ?, NULL)",
+        row == 0 ? "" : ", ", row * kParameters + 2, row * kParameters + 2);
+  return sql;
+}
+
+void SqliteStore::insert_jobs(const std::vector<JobInsert>& jobs) {
+  std::vector<const JobInsert*> plain;
+  for (const JobInsert& job : jobs) {
+    if (is_plain(job))
+      plain.push_back(&job);
+    else
+      insert(job);
+  }
+  const auto bind = [](sqlite::Statement& statement, int parameter, const JobInsert& job) {
+    const JobSpec& spec = job.spec;
+    return statement.bind_from(parameter, job.id, spec.lane, spec.priority, spec.batch,
+                               spec.replay_of, spec.max_attempts, spec.timeout, spec.backoff,
+                               spec.absolute, spec.enqueued_at, job.status.run_at,
+                               job.payload.size(), job_checksum(job.id, spec, job.payload),
+                               spec.crashes_max, static_cast<int>(spec.unique_scope), job.payload);
+  };
+  for (std::size_t at = 0; at < plain.size();) {
+    const bool many = plain.size() - at >= Statements::kInsertRows;
+    sqlite::Statement& statement =
+        many ? statements_->insert_plain_rows : statements_->insert_plain;
+    const std::size_t end = at + (many ? Statements::kInsertRows : 1);
+    int parameter = 1;
+    for (; at < end; ++at) parameter = bind(statement, parameter, *plain[at]);
+    statement.execute();
+  }
+}
+
 void SqliteStore::insert(const JobInsert& job) {
   const JobSpec& spec = job.spec;
   const JobStatus& status = job.status;
   const bool ready = status.state == JobState::ready;
+  const bool leased = status.state == JobState::leased;
   const bool scheduled = status.state == JobState::scheduled;
   const bool gives_up = (ready || scheduled) && spec.expires_at != Time{};
   statements_->insert_job.execute(
@@ -149,8 +233,29 @@ void SqliteStore::insert(const JobInsert& job) {
       status.run_at, status.started_at, status.finished_at, or_null(status.finish_seq),
       job.payload.size(), job_checksum(job.id, spec, job.payload), status.error, spec.crashes_max,
       or_null(spec.retry), spec.expires_at, or_null(spec.unique_key),
-      static_cast<int>(spec.unique_scope), status.unique_held, job.payload, only(ready, spec.lane),
-      only(scheduled, status.run_at), only(gives_up, spec.expires_at));
+      static_cast<int>(spec.unique_scope), status.unique_held, job.payload,
+      only(ready || leased, spec.lane), only(scheduled, status.run_at),
+      only(gives_up, spec.expires_at));
+}
+
+void SqliteStore::update_jobs(std::span<const JobUpdate> jobs) {
+  while (!jobs.empty()) {
+    const std::size_t row = leased_in_a_row(jobs);
+    if (row < 2) {
+      update(jobs.front());
+      jobs = jobs.subspan(1);
+      continue;
+    }
+    const JobUpdate& first = jobs.front();
+    const std::int64_t changed = statements_->first_leases.execute(
+        first.id, jobs[row - 1].id, first.status.lease.value - first.id.value, first.status.worker);
+    if (changed != static_cast<std::int64_t>(row))
+      throw StoreError(
+          ErrorCode::internal,
+          fmt::format("of {} jobs from {} on, only {} can be leased for the first time", row,
+                      first.id.value, changed));
+    jobs = jobs.subspan(row);
+  }
 }
 
 void SqliteStore::update(const JobUpdate& job) {

@@ -261,10 +261,12 @@ TEST_F(SqliteFile, EveryLoadUsesItsIndex) {
     return text;
   };
 
-  const std::string same =
-      plan("SELECT * FROM job WHERE ready_in = 1 AND priority = 100 AND id > 5 ORDER BY id");
-  const std::string above =
-      plan("SELECT * FROM job WHERE ready_in = 1 AND priority > 100 ORDER BY priority, id");
+  const std::string same = plan(
+      "SELECT * FROM job WHERE ready_in = 1 AND priority = 100 AND id > 5 AND state = 2 ORDER BY "
+      "id");
+  const std::string above = plan(
+      "SELECT * FROM job WHERE ready_in = 1 AND priority > 100 AND state = 2 ORDER BY priority, "
+      "id");
   const std::string due = plan("SELECT * FROM job WHERE due_at = 9 AND id > 5 ORDER BY id");
   const std::string later = plan("SELECT * FROM job WHERE due_at > 9 ORDER BY due_at, id");
   const std::string live = plan("SELECT * FROM batch WHERE sealed = 0 OR open > 0 ORDER BY id");

@@ -23,6 +23,7 @@ SqliteOptions fast_options(const std::string& path) {
   options.ballast_bytes = 0;
   options.log_reserve_bytes = 0;
   options.synchronous = 0;
+  options.lease_list_slack = 4;
   return options;
 }
 

@@ -16,13 +16,34 @@ class Children(millrace_testing.Case):
         super().setUp()
         self.b = self.broker()
 
-    def fan(self, broker=None):
-        worker = self.start([BIN / "millrace-fan", (broker or self.b).endpoint])
+    def fan(self, broker=None, pool="io"):
+        worker = self.start([BIN / "millrace-fan", (broker or self.b).endpoint, pool])
         worker.wait_for_line("connected to the broker")
         return worker
 
+    def test_a_run_on_the_event_loop_may_enqueue(self):
+        self.fan()
+        rows = self.good(self.b, "enqueue", "tick", "--wait", "--output", "jsonl").rows()
+        self.assertEqual([row["kind"] for row in rows], ["tick", "fan"])
+        self.assertEqual(rows[0]["result"]["ids"], [rows[1]["job"]])
+
+    def test_a_process_of_the_own_program_that_aborts_is_a_crash_of_its_job_alone(self):
+        worker = self.fan(pool="process")
+        job = self.enqueue(self.b, "fan", {"aborts": True}, "--crashes-max", "1")
+        self.assertIn("SIGABRT", self.wait_for_state(self.b, job, "dead")["error"])
+        job = self.enqueue(self.b, "fan", {})
+        self.wait_for_state(self.b, job, "done")
+        self.assertTrue(worker.is_running())
+
+    def test_a_child_process_may_enqueue(self):
+        self.fan(pool="process")
+        self.check_wait()
+
     def test_wait_streams_the_children_too(self):
         self.fan()
+        self.check_wait()
+
+    def check_wait(self):
         rows = self.good(self.b, "enqueue", "fan", json.dumps({"children": 3, "depth": 2}),
                          "--wait", "--output", "jsonl").rows()
         self.assertEqual(len(rows), 1 + 3 + 9)
@@ -60,14 +81,14 @@ class Children(millrace_testing.Case):
         self.assertEqual(parent["result"]["ids"], list(range(2, 2502)))
 
     def test_a_second_try_with_keys_enqueues_nothing_twice(self):
-        self.good(self.b, "pause", "other")
+        self.good(self.b, "queue", "pause", "other")
         payload = {"children": 3, "depth": 1, "queue": "other", "key": "page-", "fails": True}
         parent = self.enqueue(self.b, "fan", payload)
         self.fan()
         self.wait_for_state(self.b, parent, "done")
         self.assertEqual(self.b.job(parent)["attempts"], 2)
         self.assertEqual(self.b.states(), {"done": 1, "ready": 3})
-        self.good(self.b, "unpause", "other")
+        self.good(self.b, "queue", "resume", "other")
         self.wait_for_states(self.b, done=4)
 
     def test_a_broker_that_restarts_meanwhile(self):

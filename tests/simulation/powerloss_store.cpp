@@ -127,6 +127,7 @@ void PowerlossStore::open() {
   options.log_restart_bytes = 160 * kKiB;
   options.log_truncate_bytes = 320 * kKiB;
   options.synchronous = synchronous_;
+  options.lease_list_slack = 8;
   options.vfs = disk_.vfs();
   store_ = std::make_unique<broker::SqliteStore>(std::move(options));
 }

@@ -187,9 +187,10 @@ void SimWorker::enqueued(const Job& parent, const std::string& queue,
                          const worker::ChildJobs::Answer& answer) {
   if (answer) return;
   const ErrorCode code = answer.error().code;
-  world_.note("job {} may not enqueue: {}", parent.id.value, answer.error().message);
+  world_.note("job {} may not enqueue: error {}", parent.id.value, millrace::number(code));
   const bool closed = code == ErrorCode::queue_closed && queue != parent.queue;
-  require(closed || code == ErrorCode::lease_lost || code == ErrorCode::unique_conflict,
+  require(closed || code == ErrorCode::lease_lost || code == ErrorCode::unique_conflict ||
+              code == ErrorCode::queue_full,
           "what job {} enqueues into queue {} was refused: {}", parent.id.value, queue,
           answer.error().message);
 }

@@ -1,11 +1,15 @@
 // A worker of one kind, `fan`, whose runs enqueue further ones:
 // {"children": N, "depth": D, "queue": NAME, "key": KEY, "fails": true}. Each run of a depth above
 // 0 enqueues N of depth D−1 and tells their ids. One that fails does so behind its enqueue, at its
-// first try. And of one kind, `abort`, that ends its process.
+// first try; one that aborts ends its process so. And `tick`, on the event loop: after 10 ms it
+// enqueues one of depth 0. And `abort`, which ends its process.
+//
+//   millrace-fan ENDPOINT [POOL]    where `fan` runs: io (the default), cpu or process
 
 #include <millrace/worker.h>
 
 #include <cstdlib>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -13,7 +17,7 @@
 
 namespace {
 
-using millrace::JobContext, millrace::JobRequest, millrace::Outcome, millrace::Payload;
+using millrace::AsyncJob, millrace::JobContext, millrace::JobRequest, millrace::Outcome, millrace::Payload;
 using nlohmann::json;
 
 Outcome fan(JobContext& context) {
@@ -33,9 +37,21 @@ Outcome fan(JobContext& context) {
     for (const millrace::JobId id : context.enqueue(std::move(jobs), asked.value("queue", "")))
       ids.push_back(id.value);
   }
+  if (asked.value("aborts", false)) std::abort();
   if (asked.value("fails", false) && context.job().attempt == 1)
     return Outcome::nack("refused: the first time", millrace::Duration{0});
   return Outcome::ack(Payload::text(json{{"ids", ids}}.dump()));
+}
+
+void tick(const std::shared_ptr<AsyncJob>& job) {
+  job->after(millrace::Duration{10}, [job] {
+    std::vector<JobRequest> jobs;
+    jobs.push_back({.kind = "fan", .payload = Payload::text("{}")});
+    job->enqueue(std::move(jobs), {}, [job](const auto& ids) {
+      if (!ids) return job->complete(Outcome::nack(ids.error().message));
+      job->complete(Outcome::ack(Payload::text(json{{"ids", {ids->front().value}}}.dump())));
+    });
+  });
 }
 
 }  // namespace
@@ -43,7 +59,8 @@ Outcome fan(JobContext& context) {
 int main(int argc, char** argv) {
   millrace::Worker worker(
       {.broker = argc > 1 ? argv[1] : millrace::kEndpointDefault, .queues = {"default", "other"}});
-  worker.kind("fan", millrace::kPoolIo, fan);
+  worker.kind("fan", argc > 2 ? argv[2] : millrace::kPoolIo, fan);
+  worker.async_kind("tick", tick);
   worker.kind("abort", millrace::kPoolIo, [](JobContext&) -> Outcome { std::abort(); });
   return worker.run();
 }

@@ -32,6 +32,7 @@ std::string host_of(const std::string& url) {
 
 void prepare_run(Easy& easy, Run& run) {
   prepare(easy, run.request, run.check);
+  easy.set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_2TLS));
   // Checks of one site share a connection where it speaks HTTP/2, which TLS tells before the first
   // request. Without TLS only the first answer would tell, and all others wait for it.
   if (run.request.url.starts_with("https:")) easy.set(CURLOPT_PIPEWAIT, 1L);

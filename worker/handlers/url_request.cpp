@@ -17,7 +17,6 @@ namespace {
 constexpr std::size_t kBodyBytesMax = 10 * kMiB;
 constexpr std::int64_t kTimeoutMax = 3'600'000;  // ms
 constexpr std::int64_t kRedirectsMax = 50;
-constexpr long kBufferBytes = 4 * kKiB;  // a check has one, and throws away what it reads
 constexpr const char* kUserAgent = "millrace/" MR_VERSION " (url.check)";
 constexpr std::array kMethods = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"};
 
@@ -129,7 +128,6 @@ void prepare(Easy& easy, const UrlRequest& request, UrlCheck& check) {
   easy.set(CURLOPT_SSL_VERIFYPEER, 1L);
   easy.set(CURLOPT_SSL_VERIFYHOST, 2L);
   easy.set(CURLOPT_USERAGENT, kUserAgent);
-  easy.set(CURLOPT_BUFFERSIZE, kBufferBytes);
   easy.set(CURLOPT_TIMEOUT_MS, static_cast<long>(request.timeout));
   easy.set(CURLOPT_FOLLOWLOCATION, request.redirects > 0 ? 1L : 0L);
   easy.set(CURLOPT_MAXREDIRS, static_cast<long>(request.redirects));

@@ -66,7 +66,7 @@ class LoopExecutor::LoopJob final : public AsyncJob {
   void put_chunk(Payload part) override {
     if (!run_->has_ended()) executor_.outputs_.chunk(run_->job, stop_token(), std::move(part));
   }
-  std::vector<JobId> put_jobs(std::vector<JobRequest>, const std::string&) override {
+  std::vector<JobId> put_jobs(std::vector<JobRequest>&&, const std::string&) override {
     throw std::logic_error("on the event loop enqueue() needs a callback: it must not block");
   }
 

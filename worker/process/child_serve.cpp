@@ -221,7 +221,7 @@ class ChildContext final : public JobContext {
     mouth_.say({.type = FromChild::Type::chunk, .lease = job().lease, .data = std::move(part)},
                false);
   }
-  std::vector<JobId> put_jobs(std::vector<JobRequest> jobs, const std::string& queue) override {
+  std::vector<JobId> put_jobs(std::vector<JobRequest>&& jobs, const std::string& queue) override {
     if (jobs.empty()) return {};
     static std::uint64_t last_request = 0;  // of this process, which has one handler at a time
     FromChild message{

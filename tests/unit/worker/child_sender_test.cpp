@@ -165,11 +165,14 @@ TEST_F(ChildSenderTest, ARefusalIsTheAnswer) {
   refuse("unique_conflict", true);
   enqueue(1, 1);
   refuse("bad_request", false);
+  enqueue(1, 1);
+  refuse("queue_full", true, Duration{1000});
 
-  ASSERT_EQ(answers_.size(), 3U);
+  ASSERT_EQ(answers_.size(), 4U);
   EXPECT_EQ(answers_[0].error().code, ErrorCode::queue_closed);
   EXPECT_EQ(answers_[1].error().code, ErrorCode::unique_conflict);
   EXPECT_EQ(answers_[2].error().code, ErrorCode::bad_request);
+  EXPECT_EQ(answers_[3].error().code, ErrorCode::queue_full);
 }
 
 TEST_F(ChildSenderTest, ALeaseThatIsLostEndsItsCalls) {
@@ -189,7 +192,7 @@ TEST_F(ChildSenderTest, ALeaseThatIsLostEndsItsCalls) {
 TEST_F(ChildSenderTest, WhatWasNotSentWhenStopIsRequestedIsNotSent) {
   std::stop_source stop;
   enqueue(1, 1, {}, stop.get_token());
-  refuse("queue_full", true, Duration{60'000});
+  refuse("storage_full", true, Duration{60'000});
 
   stop.request_stop();
   complete(1, Outcome::nack("stopped"), StopReason::shutdown);

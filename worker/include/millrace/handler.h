@@ -87,12 +87,12 @@ class JobContext {
   /// them. The queue of this job takes them also while it is closed, and drains after them.
   ///
   /// Blocks until the broker has them on its disk, through reconnects and restarts of it, and while
-  /// the queue is full; returns their ids in the order of `jobs`. Where a unique key led to a job
+  /// its disk is full; returns their ids in the order of `jobs`. Where a unique key led to a job
   /// that was there before, that one's id stands in place. Any number: what is more than a message
   /// holds goes in several, and after an error some of the jobs may be enqueued. Throws
   /// std::runtime_error, whose text begins with the word of the error, when the broker refuses them
-  /// (queue_closed, unique_conflict, bad_request, too_large …), when this run has lost its job
-  /// (lease_lost), and when stop is requested meanwhile (stopping).
+  /// (queue_closed, queue_full, unique_conflict, bad_request, too_large …), when this run has lost
+  /// its job (lease_lost), and when stop is requested meanwhile (stopping).
   ///
   /// A run that is tried again enqueues again. Give the jobs a unique key where that matters.
   std::vector<JobId> enqueue(std::vector<JobRequest> jobs, const std::string& queue = {}) {
@@ -110,7 +110,8 @@ class JobContext {
                             std::string_view /*text*/) {}
   virtual void put_log(std::string_view /*line*/) {}
   virtual void put_chunk(Payload /*part*/) {}
-  virtual std::vector<JobId> put_jobs(std::vector<JobRequest> jobs, const std::string& /*queue*/) {
+  virtual std::vector<JobId> put_jobs(std::vector<JobRequest>&& jobs,
+                                      const std::string& /*queue*/) {
     return std::vector<JobId>(jobs.size());
   }
 
