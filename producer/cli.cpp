@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 
 #include "producer/cli_parser.h"
 
@@ -15,7 +16,18 @@ constexpr const char* kExamples = R"(Examples:
   millrace-producer enqueue sleep '{"ms": 500}' --wait
   millrace-producer enqueue echo '"report"' --unique-key report --wait
   millrace-producer replay --state dead --since 2026-11-21 --verify
+  millrace-producer compare sum '{"n": 100000000}' --jobs 20
   millrace-producer close default --wait)";
+
+/// The library takes `[1, 2]` for a list of two values wherever several are allowed, as for the
+/// payloads of `compare`. JSON may have a space in front, and then it does not.
+std::vector<std::string> protect_arrays(int argc, const char* const* argv) {
+  std::vector<std::string> words(argv, argv + argc);
+  const auto compare = std::find(words.begin(), words.end(), "compare");
+  for (auto word = compare; word != words.end(); ++word)
+    if (word->starts_with('[')) word->insert(0, 1, ' ');
+  return words;
+}
 
 }  // namespace
 
@@ -33,6 +45,7 @@ Cli::Cli() {
   add_results(app);
   add_close_and_open(app);
   add_replay(app);
+  add_compare(app);
   add_queue(app);
   add_job(app);
   add_batch(app);
@@ -42,7 +55,10 @@ Cli::Cli() {
 }
 
 int Cli::run(int argc, const char* const* argv, const Signals& signals) {
-  if (const auto code = parser_.parse(argc, argv)) return *code;
+  const std::vector<std::string> words = protect_arrays(argc, argv);
+  std::vector<const char*> pointers;
+  for (const std::string& word : words) pointers.push_back(word.c_str());
+  if (const auto code = parser_.parse(argc, pointers.data())) return *code;
   ContextOptions options{.broker = broker_, .reconnect = reconnect_};
   if (const Status good = read_words(options); !good) {
     fmt::print(stderr, "millrace-producer: {}\n", good.error().message);

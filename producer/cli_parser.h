@@ -32,6 +32,7 @@ class Cli {
   void add_results(CLI::App& app);
   void add_close_and_open(CLI::App& app);
   void add_replay(CLI::App& app);
+  void add_compare(CLI::App& app);
 
   // cli_look.cpp: groups of commands that look at things and change them.
   void add_queue(CLI::App& app);
@@ -55,6 +56,7 @@ class Cli {
   PrimesOptions primes_;
   ResultsOptions results_;
   ReplayOptions replay_;
+  CompareOptions compare_;
   QueueOptions queue_;
   PurgeOptions purge_;
   JobListOptions job_list_;

@@ -102,4 +102,21 @@ void Cli::add_replay(CLI::App& app) {
   parser_.add(command, "force", replay_.force, "Also kinds that are not to be replayed");
 }
 
+void Cli::add_compare(CLI::App& app) {
+  CLI::App& command =
+      add_command(app, "compare",
+                  "Run the same jobs inline, on threads, in processes and on the loop, with a "
+                  "broker and workers of its own, and say what each took",
+                  [this](Context& context) { return run_compare(context, compare_); });
+  command.add_option("KIND", compare_.kind, "Which handler runs them, e.g. sum")->required();
+  command.add_option("PAYLOAD", compare_.payloads, "JSON texts, taken in turn (default: null)");
+  parser_.add(command, "jobs", compare_.jobs, "How many, each time");
+  parser_.add(command, "size", compare_.size,
+              "Jobs at once in each pool; 0: as a worker has them by default");
+  parser_.add(command, "kind", compare_.kinds,
+              "NAME=COMMAND, as millrace-worker has it; may be repeated");
+  parser_.add(command, "worker", compare_.worker,
+              "A worker program built with the library, for its kinds");
+}
+
 }  // namespace millrace::producer

@@ -13,6 +13,7 @@
 #include "worker/host.h"
 #include "worker/net_guard.h"
 #include "worker/process/child_serve.h"
+#include "worker/trial.h"
 
 namespace millrace::worker {
 namespace {
@@ -152,6 +153,7 @@ int run(int argc, char** argv) {
   auto kinds = make_kinds(settings, *guard);
   if (!kinds) return refuse(kinds.error().message, kinds.error().code);
   if (const auto kind = child_kind()) return serve_child(*kinds, *kind);
+  if (const auto code = begin_trial(settings.host, *kinds)) return *code;
   auto plan = plan_host(std::move(settings.host), std::move(*kinds));
   if (!plan) return refuse(plan.error().message, plan.error().code);
   const Signals signals;

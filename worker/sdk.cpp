@@ -15,6 +15,7 @@
 #include "common/util/signals.h"
 #include "worker/host.h"
 #include "worker/process/child_serve.h"
+#include "worker/trial.h"
 
 namespace millrace {
 namespace {
@@ -139,6 +140,7 @@ int Worker::run() {
       return exit_code(ErrorCode::usage);
     }
     if (const auto kind = worker::child_kind()) return worker::serve_child(state_->registry, *kind);
+    if (const auto code = worker::begin_trial(state_->options, state_->registry)) return *code;
     auto plan = worker::plan_host(state_->options, state_->registry);
     if (!plan) {
       log::error("{}", plan.error().message);

@@ -1,10 +1,12 @@
 """Kind `text.classify`: a model is loaded once, when the process starts, and kept for all jobs.
 
 The model is a toy: weights that are computed instead of read from a file, which takes a while, as
-loading a real one does. {"texts": [...]} → {"labels": [...], "loads": how often this process loaded it}.
+loading a real one does. {"texts": [...]} → {"labels": [...], "loads": how often this process loaded it,
+"process": which one}.
 """
 
 import hashlib
+import os
 import time
 
 import stdio_worker
@@ -40,7 +42,7 @@ def classify(job):
             raise RuntimeError("cancelled")
         labels.append(MODEL.label(text))
         job.progress(done + 1, len(texts))
-    return {"labels": labels, "loads": Model.loads}
+    return {"labels": labels, "loads": Model.loads, "process": os.getpid()}
 
 
 stdio_worker.serve(classify)

@@ -148,6 +148,16 @@ struct KindSetOptions {
 [[nodiscard]] int run_kind_set(Context& context, const KindSetOptions& options);
 [[nodiscard]] int run_kind_reset(Context& context, const std::string& kind);
 
+struct CompareOptions {
+  std::string kind;
+  std::vector<std::string> payloads;  ///< JSON texts; none: null
+  std::uint64_t jobs = 100;
+  std::uint64_t size = 0;          ///< jobs at once; 0: as a worker has them by default
+  std::vector<std::string> kinds;  ///< --kind of the worker
+  std::string worker;              ///< a program; empty: the millrace-worker beside this one
+};
+[[nodiscard]] int run_compare(Context& context, const CompareOptions& options);
+
 [[nodiscard]] int run_backup(Context& context, const std::string& file);
 [[nodiscard]] int run_status(Context& context);
 
