@@ -85,10 +85,6 @@ struct SqliteStore::Statements {
   sqlite::Statement first_lease{connection,
                                 "UPDATE job SET state = 3, lease = ?2, worker = ?3, deliveries = 1 "
                                 "WHERE id = ?1 AND state = 2 AND lease = 0"};
-  sqlite::Statement first_leases{
-      connection,
-      "UPDATE OR ROLLBACK job SET state = 3, lease = id + ?3, worker = ?4, deliveries = 1 "
-      "WHERE id >= ?1 AND id <= ?2 AND state = 2 AND lease = 0"};
   sqlite::Statement first_done{
       connection,
       "UPDATE job SET state = 4, attempts = 1, started_at = ?3, finished_at = ?4, "

@@ -89,7 +89,6 @@ class SqliteStore final : public Store {
   void write_jobs(const WriteBatch& batch);
   void insert_jobs(const std::vector<JobInsert>& jobs);
   void insert(const JobInsert& job);
-  void update_jobs(std::span<const JobUpdate> jobs);
   void update(const JobUpdate& job);
   // Each returns how many rows were as they should be.
   std::int64_t write_first_lease(const JobUpdate& job);

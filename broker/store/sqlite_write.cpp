@@ -62,21 +62,6 @@ bool is_first_done(const JobUpdate& job) {
          !job.result->empty() && is_first_delivery(job);
 }
 
-/// How many of the first jobs were leased in a row: then their ids and their leases rise by one.
-std::size_t leased_in_a_row(std::span<const JobUpdate> jobs) {
-  std::size_t count = 0;
-  for (; count < jobs.size() && is_first_lease(jobs[count]); ++count) {
-    if (count == 0) continue;
-    const JobUpdate& last = jobs[count - 1];
-    const JobUpdate& next = jobs[count];
-    if (next.id.value != last.id.value + 1 ||
-        next.status.lease.value != last.status.lease.value + 1 ||
-        next.status.worker != last.status.worker)
-      break;
-  }
-  return count;
-}
-
 std::vector<JobId> newly_leased(const WriteBatch& batch) {
   std::vector<JobId> ids;
   for (const JobInsert& job : batch.inserts)
@@ -166,7 +151,7 @@ void SqliteStore::write_unique(const WriteBatch& batch) {
 
 void SqliteStore::write_jobs(const WriteBatch& batch) {
   insert_jobs(batch.inserts);
-  update_jobs(batch.updates);
+  for (const JobUpdate& job : batch.updates) update(job);
   for (const AttemptRow& row : batch.attempts)
     statements_->insert_attempt.execute(row.job, row.attempt, row.worker, row.started_at,
                                         row.finished_at, row.outcome, row.error);
@@ -236,26 +221,6 @@ void SqliteStore::insert(const JobInsert& job) {
       static_cast<int>(spec.unique_scope), status.unique_held, job.payload,
       only(ready || leased, spec.lane), only(scheduled, status.run_at),
       only(gives_up, spec.expires_at));
-}
-
-void SqliteStore::update_jobs(std::span<const JobUpdate> jobs) {
-  while (!jobs.empty()) {
-    const std::size_t row = leased_in_a_row(jobs);
-    if (row < 2) {
-      update(jobs.front());
-      jobs = jobs.subspan(1);
-      continue;
-    }
-    const JobUpdate& first = jobs.front();
-    const std::int64_t changed = statements_->first_leases.execute(
-        first.id, jobs[row - 1].id, first.status.lease.value - first.id.value, first.status.worker);
-    if (changed != static_cast<std::int64_t>(row))
-      throw StoreError(
-          ErrorCode::internal,
-          fmt::format("of {} jobs from {} on, only {} can be leased for the first time", row,
-                      first.id.value, changed));
-    jobs = jobs.subspan(row);
-  }
 }
 
 void SqliteStore::update(const JobUpdate& job) {

@@ -59,8 +59,9 @@ class StoreLeases : public StoreContract<Backend> {
       return state == JobState::leased ? a.status.lease < b.status.lease
                                        : a.spec.priority < b.spec.priority;
     });
-    std::vector<std::uint64_t> ids;
-    for (const JobInsert& job : found) ids.push_back(job.id.value);
+    std::vector<std::uint64_t> ids(found.size());
+    std::transform(found.begin(), found.end(), ids.begin(),
+                   [](const JobInsert& job) { return job.id.value; });
     return ids;
   }
   /// All ready jobs of `lane`, loaded a few at a time.
