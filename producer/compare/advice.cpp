@@ -14,6 +14,8 @@ constexpr double kNear = 1.1;
 constexpr double kComputes = 0.5;
 /// Below it a run is about as long as the road to it, and is told so.
 constexpr double kLittleGain = 1.2;
+/// So long, as a part of its time, an inline run waits for a CPU only where others use them.
+constexpr double kCrowded = 0.1;
 /// Shorter measurements say little.
 constexpr double kShort = 0.1;
 
@@ -23,6 +25,10 @@ class Advice {
 
   [[nodiscard]] std::string text() const {
     const std::string choice = choose();
+    const Figures* alone = row(Way::inline_run);
+    if (alone != nullptr && alone->seconds >= kShort &&
+        alone->delayed_s > kCrowded * alone->seconds)
+      return choice + " (other programs used the CPUs meanwhile: repeat it when they do not)";
     const Figures* quick = fastest();
     if (quick == nullptr || quick->seconds >= kShort) return choice;
     return fmt::format("{} (measured over {} only: more --jobs make it steadier)", choice,

@@ -123,11 +123,11 @@ class Compare(millrace_testing.Case):
         self.assert_refused(rows["loop"], "cannot run on the loop")
 
     def test_a_kind_that_ends_its_process_is_sent_to_processes(self):
-        rows, done = self.rows("abort", "--jobs", "4", "--worker", str(BIN / "millrace-fan"), code=1)
+        rows, done = self.rows("fan", '{"aborts": true}', "--jobs", "4", "--worker", str(BIN / "millrace-fan"), code=1)
         for way in ("inline", "thread"):
             self.assert_refused(rows[way], "signal 6 (ABRT)")
         self.assertIn("4 of 4 jobs failed", rows["process"]["error"])
-        self.assertIn("processes: `abort` takes down the process", done.err)
+        self.assertIn("processes: `fan` takes down the process", done.err)
 
     def test_what_cannot_be_compared_is_refused_at_once(self):
         for code, said, words in [

@@ -140,5 +140,12 @@ TEST(CompareAdvice, AShortMeasurementAndALittleGainAreTold) {
               Not(HasSubstr("little is gained")));
 }
 
+TEST(CompareAdvice, ACrowdedMachineIsTold) {
+  Figures crowded = inline_run(10, 6);
+  crowded.delayed_s = 4;
+  const std::vector<Figures> rows{crowded, ran(Way::thread, 5), ran(Way::process, 5)};
+  EXPECT_THAT(advise("sum", rows), HasSubstr("other programs used the CPUs"));
+}
+
 }  // namespace
 }  // namespace millrace::producer
