@@ -65,7 +65,7 @@ Status prepare(const ChildPlan& plan, Prepared& prepared) {
 }
 
 [[noreturn]] void become_program(const Prepared& prepared, pid_t parent, int report) {
-  setpgid(0, 0);
+  setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // it died before it could be asked
   for (int i = 0; i < 3; ++i) dup2(prepared.files[static_cast<std::size_t>(i)], i);
