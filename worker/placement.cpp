@@ -7,8 +7,6 @@
 #include <charconv>
 #include <cstdint>
 
-#include "common/util/hash.h"
-
 namespace millrace::worker {
 namespace {
 
@@ -66,12 +64,12 @@ ExecutorType type_of_pool(const std::string& pool) {
   return ExecutorType::thread;
 }
 
-/// `process.KIND` …, which has to be a name itself; the end of a long one becomes a number.
-std::string own_pool_name(ExecutorType type, const std::string& kind) {
+/// `process.KIND` …, which has to be a name itself; the end of a long one becomes `number`.
+std::string own_pool_name(ExecutorType type, const std::string& kind, std::size_t number) {
   std::string name = fmt::format("{}.{}", to_string(type), kind);
   if (name.size() <= kNameBytes) return name;
-  name.resize(kNameBytes - 9);
-  return fmt::format("{}.{:08x}", name, hash64(kind) & 0xFFFFFFFFU);
+  const std::string end = fmt::format(".{}", number);
+  return name.substr(0, kNameBytes - end.size()) + end;
 }
 
 Status check(const std::string& name, const Kind& kind, ExecutorType type) {
@@ -97,7 +95,7 @@ class Placement {
     if (const Status good = check(name, kind, type); !good) return good;
     PoolPlan plan = shared(kind, type);
     if (type == ExecutorType::process || (choice != nullptr && choice->size))
-      plan = {own_pool_name(type, name), type, plan.size, name};
+      plan = {own_pool_name(type, name, plans_.size()), type, plan.size, name};
     if (choice != nullptr && choice->size) plan.size = *choice->size;
     if (plan.size == 0) {
       removed_.push_back(name);

@@ -432,8 +432,8 @@ void Workbench::look_after_batches(Instant now) {
     look_again_at_ = now + kBatchLook;
 }
 
-/// Slots first; what the broker allows beyond them goes to prefetch: each pool may have an equal part,
-/// and what one does not want the others may have.
+/// Slots first; what the broker allows beyond them goes to prefetch: each pool may have an equal
+/// part, and what one does not want the others may have.
 void Workbench::share_spare_leases() {
   if (spare_leases_ == 0) return;
   std::vector<Pool*> by_want;

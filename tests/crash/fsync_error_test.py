@@ -123,7 +123,8 @@ class SyncFails(millrace_testing.Case):
     def test_programs_go_on_when_it_is_started_again(self):
         random = millrace_testing.seeded_random()
         broker = self.broker(prefix=self.traced("fdatasync", random.randrange(FEWEST, 2 * FEWEST)))
-        crew = [self.worker(broker) for _ in range(2)]
+        # On threads: the event loop would do them all in a few commits.
+        crew = [self.worker(broker, "--io-threads", "6") for _ in range(2)]
         producer = self.start_producer(broker, "enqueue", "sleep", "-", "--output", "jsonl",
                                        stdin=-1)
         millrace_testing.feed(producer, '{"ms": 1}\n' * self.JOBS)

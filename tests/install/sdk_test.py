@@ -93,7 +93,7 @@ class Sdk(Case):
         headers = sorted((self.prefix / "include").rglob("*.h"))
         names = [str(h.relative_to(self.prefix / "include")) for h in headers]
         self.assertEqual(names, [f"millrace/{n}.h" for n in (
-            "client", "common/errors", "common/kind_options", "common/limits", "common/types", "handler", "worker")])
+            "client", "common/errors", "common/job_request", "common/kind_options", "common/limits", "common/types", "handler", "worker")])
         for header, name in zip(headers, names):
             for include in re.findall(r"(?m)^#include (.*)$", header.read_text(encoding="utf-8")):
                 self.assertRegex(include, ALLOWED_INCLUDE, name)

@@ -17,7 +17,8 @@
 
 namespace {
 
-using millrace::AsyncJob, millrace::JobContext, millrace::JobRequest, millrace::Outcome, millrace::Payload;
+using millrace::AsyncJob, millrace::JobContext, millrace::JobRequest, millrace::Outcome,
+    millrace::Payload;
 using nlohmann::json;
 
 Outcome fan(JobContext& context) {

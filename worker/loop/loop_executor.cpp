@@ -73,10 +73,10 @@ class LoopExecutor::LoopJob final : public AsyncJob {
  private:
   void finish(Outcome outcome) {
     if (inbox_->is_loop_thread())
-      executor_.finish(run_, std::move(outcome));
+      executor_.finish(*run_, std::move(outcome));
     else
       inbox_->post([&executor = executor_, run = run_, outcome = std::move(outcome)] {
-        executor.finish(run, outcome);
+        executor.finish(*run, outcome);
       });
   }
 
@@ -88,9 +88,9 @@ class LoopExecutor::LoopJob final : public AsyncJob {
       try {
         callback(arguments...);
       } catch (const std::exception& error) {
-        executor.finish(run, Outcome::nack(error.what()));
+        executor.finish(*run, Outcome::nack(error.what()));
       } catch (...) {
-        executor.finish(run, Outcome::nack(kThrewNoText));
+        executor.finish(*run, Outcome::nack(kThrewNoText));
       }
     };
   }
@@ -202,7 +202,7 @@ void LoopExecutor::serve() {
 void LoopExecutor::begin(const RunPtr& run) {
   run->begin = EventLoop::Clock::now();
   if (run->source.stop_requested()) {
-    finish(run, Outcome::nack("cancelled: before it began"));
+    finish(*run, Outcome::nack("cancelled: before it began"));
     return;
   }
   // Kept here too, so that an exception is heard of before it counts as let go.
@@ -212,9 +212,9 @@ void LoopExecutor::begin(const RunPtr& run) {
     instrument::crash_point("worker.before_handler");
     handler(job);
   } catch (const std::exception& error) {
-    finish(run, Outcome::nack(error.what()));
+    finish(*run, Outcome::nack(error.what()));
   } catch (...) {
-    finish(run, Outcome::nack(kThrewNoText));
+    finish(*run, Outcome::nack(kThrewNoText));
   }
 }
 
@@ -228,16 +228,16 @@ const AsyncHandler& LoopExecutor::handler_of(const std::string& kind) {
   return handlers_.emplace(kind, std::move(handler)).first->second;
 }
 
-void LoopExecutor::finish(const RunPtr& run, Outcome outcome) {
-  if (run->has_ended()) return;
+/// The table keeps the run until flush(), whatever is let go here.
+void LoopExecutor::finish(LoopRun& run, Outcome outcome) {
+  if (run.has_ended()) return;
   instrument::crash_point("worker.after_handler");
-  const RunPtr kept = run;  // `run` may be part of what is let go here
-  done_.push_back({.lease = kept->job.lease,
+  done_.push_back({.lease = run.job.lease,
                    .outcome = std::move(outcome),
-                   .stopped = kept->reason,
+                   .stopped = run.reason,
                    .elapsed = std::chrono::duration_cast<std::chrono::microseconds>(
-                       EventLoop::Clock::now() - kept->begin)});
-  kept->end();
+                       EventLoop::Clock::now() - run.begin)});
+  run.end();
 }
 
 /// One look by the agent for all that ended in a turn.

@@ -51,7 +51,7 @@ class LoopExecutor final : public Executor {
   void serve();
   void begin(const RunPtr& run);
   [[nodiscard]] const AsyncHandler& handler_of(const std::string& kind);
-  void finish(const RunPtr& run, Outcome outcome);
+  void finish(LoopRun& run, Outcome outcome);
   void flush();
 
   const LoopOptions options_;

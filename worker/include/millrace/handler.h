@@ -109,6 +109,7 @@ class JobContext {
   virtual void put_progress(std::uint64_t /*done*/, std::uint64_t /*total*/,
                             std::string_view /*text*/) {}
   virtual void put_log(std::string_view /*line*/) {}
+  // Those that override it keep the part. NOLINTNEXTLINE(performance-unnecessary-value-param)
   virtual void put_chunk(Payload /*part*/) {}
   virtual std::vector<JobId> put_jobs(std::vector<JobRequest>&& jobs,
                                       const std::string& /*queue*/) {
