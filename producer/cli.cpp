@@ -57,6 +57,7 @@ Cli::Cli() {
 int Cli::run(int argc, const char* const* argv, const Signals& signals) {
   const std::vector<std::string> words = protect_arrays(argc, argv);
   std::vector<const char*> pointers;
+  pointers.reserve(words.size());
   for (const std::string& word : words) pointers.push_back(word.c_str());
   if (const auto code = parser_.parse(argc, pointers.data())) return *code;
   ContextOptions options{.broker = broker_, .reconnect = reconnect_};

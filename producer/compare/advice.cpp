@@ -24,7 +24,7 @@ class Advice {
   Advice(const std::string& kind, const std::vector<Figures>& rows) : kind_(kind), rows_(rows) {}
 
   [[nodiscard]] std::string text() const {
-    const std::string choice = choose();
+    std::string choice = choose();
     const Figures* alone = row(Way::inline_run);
     if (alone != nullptr && alone->seconds >= kShort &&
         alone->delayed_s > kCrowded * alone->seconds)

@@ -12,7 +12,6 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <string_view>
 #include <system_error>
 
@@ -65,7 +64,7 @@ Status prepare(const ChildPlan& plan, Prepared& prepared) {
 }
 
 [[noreturn]] void become_program(const Prepared& prepared, pid_t parent, int report) {
-  setpgid(0, 0);
+  setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // it died before it could be asked
   for (int i = 0; i < 3; ++i) dup2(prepared.files[static_cast<std::size_t>(i)], i);
@@ -74,7 +73,7 @@ Status prepare(const ChildPlan& plan, Prepared& prepared) {
   for (int signal = 1; signal < NSIG; ++signal) sigaction(signal, &standard, nullptr);
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
   execvpe(prepared.arguments.front(), prepared.arguments.data(), prepared.environment.data());
   const int error = errno;
   [[maybe_unused]] const ssize_t written = write(report, &error, sizeof error);
@@ -88,7 +87,8 @@ Result<Child> Child::start(const ChildPlan& plan) {
   if (const Status good = prepare(plan, prepared); !good) return tl::make_unexpected(good.error());
   std::array<int, 2> report{-1, -1};
   if (pipe2(report.data(), O_CLOEXEC) != 0)
-    return fail(ErrorCode::internal, fmt::format("pipe: {}", std::strerror(errno)));
+    return fail(ErrorCode::internal,
+                fmt::format("pipe: {}", std::generic_category().message(errno)));
   const pid_t parent = getpid();
   const pid_t pid = fork();
   if (pid == 0) become_program(prepared, parent, report[1]);

@@ -24,9 +24,9 @@ struct ChildPlan {
   std::string err = "/dev/null";
 };
 
-/// A program that this one started and ends: it gets SIGKILL when this process dies, and a process
-/// group of its own, so that Ctrl-C reaches this process only. Belongs to the thread that made it,
-/// which must live as long.
+/// A program that this one started and ends: it gets SIGKILL when this process dies, and a session
+/// of its own, so that Ctrl-C reaches this process only and the scheduler takes it for one program.
+/// Belongs to the thread that made it, which must live as long.
 class Child {
  public:
   /// Errors: no_input, when there is no such program; internal, when the system cannot start it.

@@ -206,7 +206,7 @@ class Stage {
                                   .first_contact = kStartPatience,
                                   .reconnect = kStartPatience,
                                   .stop_fd = any_fd_.fd()});
-    if (const Status good = client_->connect(); !good) {
+    if (Status good = client_->connect(); !good) {
       if (is_readable(stop_fd_)) return good;
       return fail(ErrorCode::internal,
                   fmt::format("the broker did not start: {}", last_line(file("broker.err"))));

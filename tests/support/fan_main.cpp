@@ -2,7 +2,7 @@
 // {"children": N, "depth": D, "queue": NAME, "key": KEY, "fails": true}. Each run of a depth above
 // 0 enqueues N of depth D−1 and tells their ids. One that fails does so behind its enqueue, at its
 // first try; one that aborts ends its process so. And `tick`, on the event loop: after 10 ms it
-// enqueues one of depth 0. And `abort`, which ends its process.
+// enqueues one of depth 0.
 //
 //   millrace-fan ENDPOINT [POOL]    where `fan` runs: io (the default), cpu or process
 
@@ -62,6 +62,5 @@ int main(int argc, char** argv) {
       {.broker = argc > 1 ? argv[1] : millrace::kEndpointDefault, .queues = {"default", "other"}});
   worker.kind("fan", argc > 2 ? argv[2] : millrace::kPoolIo, fan);
   worker.async_kind("tick", tick);
-  worker.kind("abort", millrace::kPoolIo, [](JobContext&) -> Outcome { std::abort(); });
   return worker.run();
 }
