@@ -44,11 +44,11 @@ void rule_fencing(const Evidence& evidence) {
         require(lease.attempt >= previous->attempt, "job {}: attempt {} after attempt {}", id.value,
                 lease.attempt, previous->attempt);
         // A crash gives the job back at once. Its SETTLED may wait for a load that another outcome
-        // of the same message needs, and the next lease be told before it; but it has been counted.
-        const bool counted = previous->crashed && lease.attempt > previous->attempt;
-        require(
-            !previous->settled || counted || previous->settled_stamp.number < lease.stamp.number,
-            "job {}: an outcome was taken after lease {} had been given", id.value, lease_id.value);
+        // of the same message needs, and the next lease be told before it.
+        require(!previous->settled || previous->crashed ||
+                    previous->settled_stamp.number < lease.stamp.number,
+                "job {}: an outcome was taken after lease {} had been given", id.value,
+                lease_id.value);
       }
       previous = &lease;
     }
