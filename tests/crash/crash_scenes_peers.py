@@ -176,7 +176,9 @@ def worker_releases(s):
     "SIGTERM: one job runs, others wait for a thread"
     worker = s.crew("--io-threads", "1", doomed=True, connected=True)
     s.ends("done", *s.enqueue_many(s.b, "echo", range(300)))
-    running, *waiting = s.enqueue_many(s.b, "sleep", [{"ms": 1500}] + [{"ms": 1}] * 10)
+    # With a timeout, or they would all stand in the one slot, since the echoes were short.
+    running, *waiting = s.enqueue_many(s.b, "sleep", [{"ms": 1500}] + [{"ms": 1}] * 10,
+                                       "--timeout", "1m")
     wait_for(lambda: s.b.states().get("leased", 0) > 5)
     s.arm()
     worker.signal(signal.SIGTERM)
