@@ -214,6 +214,8 @@ void History::settled(std::uint64_t life, Verb verb, const std::vector<protocol:
     require(!lease.settled, "two outcomes of lease {} were taken", items[i].lease.value);
     lease.settled = verb;
     lease.crashed = verb == Verb::nack && items[i].crashed;
+    lease.waited = std::any_of(settled.statuses.begin(), settled.statuses.end(),
+                               [](ItemStatus status) { return status != ItemStatus::ok; });
     lease.settled_stamp = stamp;
   }
 }

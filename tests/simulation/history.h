@@ -68,6 +68,7 @@ struct LeaseSeen {
   bool answered = false;        ///< its holder was told what became of an outcome
   std::optional<Verb> settled;  ///< the outcome that was answered `ok`
   bool crashed = false;         ///< it told of a crash
+  bool waited = false;  ///< its answer waited for a load: another item was not open any more
   Stamp settled_stamp;
 };
 

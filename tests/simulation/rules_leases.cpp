@@ -30,6 +30,13 @@ bool was_held(const History& history, const LeaseSeen& lease) {
          lease.timeout == Duration{0} && !history.disturbed(peer_of(lease.life));
 }
 
+/// A crash gives the job back at once, so the next lease may be told before the answer, when that
+/// waits for a load which another item of the same message needs.
+bool was_taken_before(const LeaseSeen& lease, const LeaseSeen& next) {
+  if (lease.settled_stamp.number < next.stamp.number) return true;
+  return lease.crashed && lease.waited && lease.first_outcome_at <= next.stamp.sent_at;
+}
+
 }  // namespace
 
 void rule_fencing(const Evidence& evidence) {
@@ -43,10 +50,7 @@ void rule_fencing(const Evidence& evidence) {
                 lease.deliveries, previous->deliveries);
         require(lease.attempt >= previous->attempt, "job {}: attempt {} after attempt {}", id.value,
                 lease.attempt, previous->attempt);
-        // A crash gives the job back at once. Its SETTLED may wait for a load that another outcome
-        // of the same message needs, and the next lease be told before it.
-        require(!previous->settled || previous->crashed ||
-                    previous->settled_stamp.number < lease.stamp.number,
+        require(!previous->settled || was_taken_before(*previous, lease),
                 "job {}: an outcome was taken after lease {} had been given", id.value,
                 lease_id.value);
       }
