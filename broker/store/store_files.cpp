@@ -14,6 +14,7 @@
 
 #include "broker/store/schema.h"
 #include "broker/store/store.h"
+#include "common/util/descriptor.h"
 
 namespace millrace::broker {
 namespace {
@@ -24,21 +25,6 @@ namespace fs = std::filesystem;
   throw StoreError(ErrorCode::storage_failed,
                    fmt::format("cannot {}: {}", doing, std::generic_category().message(errno)));
 }
-
-/// A file descriptor that closes itself.
-class Fd {
- public:
-  explicit Fd(int fd) : fd_(fd) {}
-  ~Fd() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
-  [[nodiscard]] int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 constexpr std::size_t kHeaderBytes = 100;
 using Header = std::array<unsigned char, kHeaderBytes>;
@@ -74,7 +60,7 @@ std::string resolve_database_path(const std::string& path) {
 
 void check_file_header(const std::string& path) {
   // Closed before SQLite opens the file: closing any descriptor drops a process's POSIX locks.
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (file.get() < 0) {
     if (errno == ENOENT) return;
     fail_errno(fmt::format("read `{}`", path));
@@ -150,7 +136,8 @@ void Ballast::restore() {
   if (::statvfs(folder.c_str(), &space) != 0) return;
   if (space.f_bavail * space.f_frsize < kPlenty * bytes_) return;
 
-  const Fd file(::open(path_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const Descriptor file(
+      ::open(path_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (file.get() < 0) return;
   held_ = ::posix_fallocate(file.get(), 0, static_cast<off_t>(bytes_)) == 0;
   if (!held_) ::unlink(path_.c_str());
@@ -164,7 +151,7 @@ void reserve_log(const std::string& database, std::size_t bytes) {
   if (::statvfs(folder.c_str(), &space) != 0) return;
   if (space.f_bavail * space.f_frsize < kPlenty * bytes) return;
 
-  const Fd file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW));
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW));
   struct stat info {};
   if (file.get() < 0 || ::fstat(file.get(), &info) != 0) return;
   const std::string zeros(kMiB, '\0');

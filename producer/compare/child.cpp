@@ -16,7 +16,7 @@
 #include <system_error>
 
 #include "common/util/clock.h"
-#include "producer/compare/usage.h"
+#include "common/util/process_tree.h"
 
 namespace millrace::producer {
 namespace {

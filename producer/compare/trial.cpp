@@ -15,6 +15,7 @@
 #include <optional>
 
 #include "common/util/clock.h"
+#include "common/util/descriptor.h"
 #include "producer/batch_run.h"
 #include "producer/compare/child.h"
 #include "producer/compare/usage.h"
@@ -70,21 +71,16 @@ Answer read_answer(const std::string& path) {
 /// Readable when any of several descriptors is.
 class AnyFd {
  public:
-  AnyFd() : fd_(epoll_create1(EPOLL_CLOEXEC)) {}
-  ~AnyFd() { close(fd_); }
-  AnyFd(const AnyFd&) = delete;
-  AnyFd& operator=(const AnyFd&) = delete;
-
   void add(int fd) {
     epoll_event event{};
     event.events = EPOLLIN;
     event.data.fd = fd;
-    epoll_ctl(fd_, EPOLL_CTL_ADD, fd, &event);
+    epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &event);
   }
-  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
-  int fd_;
+  Descriptor fd_{epoll_create1(EPOLL_CLOEXEC)};
 };
 
 class TrialJobs : public JobSource {

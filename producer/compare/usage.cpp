@@ -1,6 +1,5 @@
 #include "producer/compare/usage.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -9,11 +8,11 @@
 #include <ctime>
 #include <fstream>
 #include <iterator>
-#include <memory>
 #include <sstream>
 #include <stop_token>
 #include <string>
 
+#include "common/util/process_tree.h"
 #include "common/util/thread.h"
 
 namespace millrace::producer {
@@ -50,21 +49,6 @@ double ended_children_cpu(pid_t pid) {
   return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
 }
 
-std::uint64_t resident_bytes(pid_t pid) {
-  std::ifstream file(fmt::format("/proc/{}/statm", pid));
-  std::uint64_t size = 0;
-  std::uint64_t pages = 0;
-  file >> size >> pages;
-  return pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
-}
-
-std::vector<pid_t> tree_of(pid_t root) {
-  std::vector<pid_t> found{root};
-  for (std::size_t i = 0; i < found.size(); ++i)
-    for (const pid_t child : children_of(found[i])) found.push_back(child);
-  return found;
-}
-
 std::uint64_t resident_sum(pid_t root) {
   std::uint64_t sum = 0;
   for (const pid_t pid : tree_of(root)) sum += resident_bytes(pid);
@@ -72,19 +56,6 @@ std::uint64_t resident_sum(pid_t root) {
 }
 
 }  // namespace
-
-std::vector<pid_t> children_of(pid_t pid) {
-  std::vector<pid_t> pids;
-  const std::string folder = fmt::format("/proc/{}/task", pid);
-  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir(folder.c_str()), &closedir);
-  if (!tasks) return pids;
-  while (const dirent* entry = readdir(tasks.get())) {  // NOLINT(concurrency-mt-unsafe): ours alone
-    if (entry->d_name[0] == '.') continue;
-    std::ifstream file(fmt::format("{}/{}/children", folder, entry->d_name));
-    pids.insert(pids.end(), std::istream_iterator<pid_t>(file), {});
-  }
-  return pids;
-}
 
 Usage read_usage(pid_t root) {
   Usage usage;

@@ -6,14 +6,10 @@
 
 #include <cstdint>
 #include <thread>
-#include <vector>
 
 #include "common/util/mutex.h"
 
 namespace millrace::producer {
-
-/// The children of a process, the dead ones that nobody waited for included. Any thread.
-[[nodiscard]] std::vector<pid_t> children_of(pid_t pid);
 
 struct Usage {
   double cpu_s = 0;  ///< since they began, and of children that ended and were waited for

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 LOCK = threading.Lock()
 
@@ -22,12 +21,17 @@ def say(**message):
         sys.stdout.flush()
 
 
+def hang():
+    while True:
+        signal.pause()
+
+
 def fork_bomb():
     while True:
         try:
             os.fork()
         except OSError:
-            time.sleep(0.001)
+            os.sched_yield()
 
 
 def leave_grandchild(lease, payload):
@@ -38,7 +42,6 @@ def leave_grandchild(lease, payload):
             os.execvp("sleep", ["sleep", payload["sleep"]])
         os._exit(0)
     os.wait()
-    time.sleep(0.05)
     say(type="result", lease=lease, result="left one")
 
 
@@ -74,7 +77,7 @@ def run(message):
     elif word == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("deaf", file=sys.stderr, flush=True)
-        time.sleep(3600)
+        hang()
     elif word == "endless":
         while True:
             os.write(2, b"and on it goes, and on, and on\n" * 1000)
@@ -83,10 +86,10 @@ def run(message):
             os.write(1, b"x" * 65536)
     elif word == "noise":
         os.write(1, b"this is no message\n")
-        time.sleep(3600)
+        hang()
     elif word == "close":
         os.close(1)
-        time.sleep(3600)
+        hang()
     elif word == "grandchild":
         leave_grandchild(lease, payload)
     elif word == "child":

@@ -3,8 +3,8 @@
 #include <string>
 #include <string_view>
 
+#include "common/util/descriptor.h"
 #include "worker/loop/event_loop.h"
-#include "worker/process/descriptor.h"
 #include "worker/process/nursery.h"
 
 namespace millrace::worker {

@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/limits.h"
 #include "common/util/log.h"
 #include "common/util/parse.h"
+#include "common/util/process_tree.h"
 #include "worker/process/child_end.h"
-#include "worker/process/process_tree.h"
+#include "worker/process/child_watch.h"
 
 namespace millrace::worker {
 namespace {
@@ -24,11 +24,9 @@ constexpr Duration kCancelPatience{200};
 constexpr Duration kRetirePatience{5000};
 /// A child that closed its stdout may end by itself for so long.
 constexpr Duration kClosedPatience{500};
-constexpr Duration kLookEvery{250};
 constexpr Duration kOutputPause{5};
 constexpr Duration kRespawnFirst{100};
 constexpr Duration kRespawnMax{30'000};
-constexpr std::uint64_t kErrorBytesMax = 16 * kMiB;
 
 bool may_queue(const Job& job) {
   return job.deliveries == 1 && job.attempt == 1 && job.timeout == Duration{0};
@@ -409,30 +407,21 @@ void ChildPool::complete(const Run& run, Outcome outcome, bool crashed) {
                                        : std::chrono::microseconds{}};
   completion.crashed = crashed;
   if (ran && run.stopped == StopReason::none) run_mean_.add(completion.elapsed);
-  --runs_;
-  if (runs_ > spec_.size)
+  if (runs_ > spec_.size + 1)
     completions_.push_quietly(std::move(completion));
   else
     completions_.push(std::move(completion));
+  count_end();
 }
 
-/// What no event tells: processes that multiply, output without end.
 void ChildPool::look_after_long_runs() {
   for (Member& member : members_) {
     if (member.runs.empty() || !member.verdict.empty()) continue;
-    if (member.child->error_bytes() > kErrorBytesMax) {
-      condemn(member,
-              fmt::format("output_too_large: more than {} MiB on stderr", kErrorBytesMax / kMiB));
-      continue;
-    }
-    if (spec_.limits.processes == 0 || Clock::now() - member.runs.front().begun < kLookEvery)
-      continue;
-    const std::size_t count = tree_size(member.child->pid(), spec_.limits.processes);
-    if (count >= spec_.limits.processes)
-      condemn(member, fmt::format("too_many_processes: {}, the limit is {}", count,
-                                  spec_.limits.processes));
+    const auto running = Clock::now() - member.runs.front().begun;
+    if (auto passed = limit_passed(*member.child, spec_.limits, running))
+      condemn(member, std::move(*passed));
   }
-  after(host_.loop(), kLookEvery, [this] { look_after_long_runs(); });
+  after(host_.loop(), kChildLook, [this] { look_after_long_runs(); });
 }
 
 }  // namespace millrace::worker

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/process/descriptor.h"
+#include "common/util/descriptor.h"
 #include "worker/process/nursery_messages.h"
 
 namespace millrace::worker {

@@ -18,8 +18,8 @@
 #include <optional>
 #include <vector>
 
-#include "worker/process/descriptor.h"
-#include "worker/process/process_tree.h"
+#include "common/util/descriptor.h"
+#include "common/util/process_tree.h"
 #include "worker/process/spawn_child.h"
 
 namespace millrace::worker {

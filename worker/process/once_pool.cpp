@@ -8,16 +8,14 @@
 
 #include "common/limits.h"
 #include "worker/process/child_end.h"
-#include "worker/process/process_tree.h"
+#include "worker/process/child_watch.h"
 #include "worker/text.h"
 
 namespace millrace::worker {
 namespace {
 
-constexpr Duration kLookEvery{250};
 /// No broker takes more; what is above its own limit is rejected by the workbench.
 constexpr std::size_t kResultBytesMax = 16 * kMiB;
-constexpr std::uint64_t kErrorBytesMax = 16 * kMiB;
 constexpr int kDataError = 65;  // EX_DATAERR
 
 Payload as_payload(std::string bytes) {
@@ -126,24 +124,18 @@ void OncePool::complete(std::list<Run>::iterator run, Outcome outcome, bool cras
       .stopped = run->stopped,
       .elapsed = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - run->begun)};
   completion.crashed = crashed;
-  --runs_;
   running_.erase(run);
   completions_.push(std::move(completion));
+  count_end();
 }
 
 void OncePool::look_after_long_runs() {
   for (Run& run : running_) {
     if (!run.verdict.empty() || !run.child) continue;
-    if (run.child->error_bytes() > kErrorBytesMax)
-      condemn(run,
-              fmt::format("output_too_large: more than {} MiB on stderr", kErrorBytesMax / kMiB));
-    if (spec_.limits.processes == 0 || Clock::now() - run.begun < kLookEvery) continue;
-    const std::size_t count = tree_size(run.child->pid(), spec_.limits.processes);
-    if (count >= spec_.limits.processes)
-      condemn(run, fmt::format("too_many_processes: {}, the limit is {}", count,
-                               spec_.limits.processes));
+    if (auto passed = limit_passed(*run.child, spec_.limits, Clock::now() - run.begun))
+      condemn(run, std::move(*passed));
   }
-  after(host_.loop(), kLookEvery, [this] { look_after_long_runs(); });
+  after(host_.loop(), kChildLook, [this] { look_after_long_runs(); });
 }
 
 }  // namespace millrace::worker

@@ -1,7 +1,8 @@
 #include "worker/process/process_executor.h"
 
-#include <chrono>
+#include <future>
 #include <latch>
+#include <memory>
 #include <utility>
 
 #include "worker/process/child_pool.h"
@@ -12,7 +13,6 @@ namespace {
 
 /// Jobs for each child: beyond those in its pipe, so that it never waits for the agent.
 constexpr std::size_t kDepthMax = 64;
-constexpr Duration kStopLook{5};
 
 std::unique_ptr<ProcessPool> make_pool(ProcessHost& host, const ProcessSpec& spec,
                                        CompletionQueue& completions, OutputBuffer& outputs,
@@ -59,13 +59,13 @@ void ProcessExecutor::run_there(const std::function<void()>& work) {
 }
 
 bool ProcessExecutor::stop(Duration patience) {
-  run_there([this] { pool_->close(); });
-  const auto deadline = std::chrono::steady_clock::now() + patience;
-  std::size_t left = 1;
-  while (left > 0 && std::chrono::steady_clock::now() < deadline) {
-    run_there([&] { left = pool_->runs(); });
-    if (left > 0) std::this_thread::sleep_for(kStopLook);
-  }
+  // Shared: it may come after the patience is over.
+  const auto empty = std::make_shared<std::promise<void>>();
+  run_there([this, empty] {
+    pool_->close();
+    pool_->when_empty([empty] { empty->set_value(); });
+  });
+  empty->get_future().wait_for(patience);
   return true;
 }
 

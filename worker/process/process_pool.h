@@ -22,10 +22,17 @@ class ProcessPool {
   /// Asks every run to stop, and starts nothing more.
   virtual void close() = 0;
 
-  /// Jobs that have not completed.
-  [[nodiscard]] std::size_t runs() const { return runs_; }
+  /// Calls back once, when no job is left; at once when there is none.
+  void when_empty(EventLoop::Callback callback) {
+    if (runs_ == 0) return callback();
+    when_empty_ = std::move(callback);
+  }
 
  protected:
+  /// A job has completed.
+  void count_end() {
+    if (--runs_ == 0 && when_empty_) std::exchange(when_empty_, nullptr)();
+  }
   /// Expires with this pool.
   [[nodiscard]] std::weak_ptr<int> life() const { return alive_; }
 
@@ -39,6 +46,7 @@ class ProcessPool {
   std::size_t runs_ = 0;
 
  private:
+  EventLoop::Callback when_empty_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
 };
 

@@ -22,7 +22,4 @@ struct ProcessSpec {
   ChildUser user;
 };
 
-/// The name of the pool that such a kind runs in.
-[[nodiscard]] std::string process_pool_name(const std::string& kind);
-
 }  // namespace millrace::worker

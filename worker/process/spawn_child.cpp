@@ -16,7 +16,7 @@
 #include <utility>
 #include <vector>
 
-#include "worker/process/descriptor.h"
+#include "common/util/descriptor.h"
 
 namespace millrace::worker {
 namespace {

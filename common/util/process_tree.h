@@ -7,14 +7,14 @@
 #include <cstdint>
 #include <vector>
 
-namespace millrace::worker {
+namespace millrace {
 
 /// The children of a process, the dead ones that nobody waited for included. Empty when there is no
 /// such process.
 [[nodiscard]] std::vector<pid_t> children_of(pid_t pid);
 
-/// `root` and what descends from it; counting stops at `max`.
-[[nodiscard]] std::size_t tree_size(pid_t root, std::size_t max);
+/// `root` and what descends from it, parents first; ends when there are `max` or more.
+[[nodiscard]] std::vector<pid_t> tree_of(pid_t root, std::size_t max = SIZE_MAX);
 
 /// Threads of all processes of a user, which is what RLIMIT_NPROC counts.
 [[nodiscard]] std::size_t threads_of_user(uid_t user);
@@ -29,4 +29,4 @@ namespace millrace::worker {
 /// as far as they still descend from it. Waits for nothing.
 void kill_tree(pid_t root);
 
-}  // namespace millrace::worker
+}  // namespace millrace

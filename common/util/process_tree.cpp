@@ -1,4 +1,4 @@
-#include "worker/process/process_tree.h"
+#include "common/util/process_tree.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-namespace millrace::worker {
+namespace millrace {
 namespace {
 
 /// Rounds after which what still forks has to be ended by its limit of processes.
@@ -55,11 +55,11 @@ std::vector<pid_t> children_of(pid_t pid) {
   return pids;
 }
 
-std::size_t tree_size(pid_t root, std::size_t max) {
+std::vector<pid_t> tree_of(pid_t root, std::size_t max) {
   std::vector<pid_t> found{root};
   for (std::size_t i = 0; i < found.size() && found.size() < max; ++i)
     for (const pid_t child : children_of(found[i])) found.push_back(child);
-  return found.size();
+  return found;
 }
 
 std::size_t threads_of_user(uid_t user) {
@@ -118,4 +118,4 @@ void kill_tree(pid_t root) {
   for (const pid_t pid : order) kill(pid, SIGKILL);
 }
 
-}  // namespace millrace::worker
+}  // namespace millrace

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-namespace millrace::worker {
+namespace millrace {
 
 /// Owns one file descriptor; closes it.
 class Descriptor {
@@ -33,4 +33,4 @@ class Descriptor {
   int fd_ = -1;
 };
 
-}  // namespace millrace::worker
+}  // namespace millrace
