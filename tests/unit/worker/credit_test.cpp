@@ -46,6 +46,35 @@ TEST(Credit, RisesWhenADeliveryIsOverAndNotWhenItArrives) {
   EXPECT_EQ(credit.upto(), 3U);
 }
 
+TEST(Credit, AnOutcomeThatIsNotSettledCountsAsOver) {
+  Credit credit = fresh(2);
+  credit.deliver(1);
+  credit.deliver(2);
+
+  credit.answer();
+  credit.raise();
+
+  EXPECT_EQ(credit.upto(), 3U);
+  credit.settle();
+  credit.raise();
+  EXPECT_EQ(credit.upto(), 3U) << "it is not counted twice";
+}
+
+TEST(Credit, AboveAWindowOfUnsettledOutcomesCreditWaitsForThem) {
+  Credit credit = fresh(2);
+  for (std::uint64_t number = 1; number <= 4; ++number) {
+    credit.deliver(number);
+    credit.answer();
+    credit.raise();
+  }
+  EXPECT_EQ(credit.upto(), 4U);
+
+  credit.settle();
+  credit.raise();
+
+  EXPECT_EQ(credit.upto(), 5U);
+}
+
 TEST(Credit, IsNotDueAgainUntilItHasRisen) {
   Credit credit = fresh(2);
   credit.told();

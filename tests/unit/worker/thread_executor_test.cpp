@@ -73,6 +73,53 @@ TEST_F(ThreadExecutorTest, RunsAJobOnANamedThread) {
   EXPECT_EQ(completions[0].stopped, StopReason::none);
 }
 
+TEST_F(ThreadExecutorTest, ALongRunDoesNotHoldUpTheShortOnesQueuedBehindIt) {
+  std::latch others_done(1);
+  kind("long", [&](JobContext&) {
+    others_done.wait();
+    return Outcome::ack();
+  });
+  kind("short", [](JobContext&) { return Outcome::ack(); });
+  ThreadExecutor executor("io", 2, registry_, completions_, outputs_, children_);
+  std::vector<Job> queued = jobs({1}, "long");
+  for (std::uint64_t lease = 2; lease <= 2 * executor.depth_max(); ++lease)
+    queued.push_back(job(lease, "short"));
+  executor.start(std::move(queued));
+
+  // As the agent does: it looks now and then, and is woken for the last ones only.
+  std::size_t ended = 0;
+  while (ended < 2 * executor.depth_max() - 1) {
+    executor.look_after();
+    pollfd fd{completions_.wakeup().fd(), POLLIN, 0};
+    poll(&fd, 1, static_cast<int>(kBatchLook.count()));
+    completions_.wakeup().clear();
+    ended += completions_.take().size();
+  }
+
+  others_done.count_down();
+  EXPECT_EQ(wait_for(1).front().lease, LeaseId{1});
+}
+
+TEST_F(ThreadExecutorTest, AQueuedJobThatIsCancelledDoesNotRun) {
+  std::latch go(1);
+  std::atomic<int> ran = 0;
+  kind("wait", [&](JobContext&) {
+    ++ran;
+    go.wait();
+    return Outcome::ack();
+  });
+  ThreadExecutor executor("io", 1, registry_, completions_, outputs_, children_);
+  executor.start(jobs({1, 2}, "wait"));
+
+  executor.cancel(LeaseId{2}, StopReason::cancelled);
+  go.count_down();
+
+  for (const Completion& completion : wait_for(2))
+    EXPECT_EQ(completion.stopped,
+              completion.lease == LeaseId{2} ? StopReason::cancelled : StopReason::none);
+  EXPECT_EQ(ran, 1);
+}
+
 TEST_F(ThreadExecutorTest, RunsAsManyJobsAtOnceAsItHasThreads) {
   std::latch all_running(4);
   kind("meet", [&](JobContext&) {

@@ -80,6 +80,23 @@ TEST_F(WorkbenchTest, UnsettledOutcomesUseCreditWhenThereAreMoreThanTheWindow) {
   EXPECT_EQ(bench_->heartbeat().credit.at("io"), 4U) << "two are settled at the most";
 }
 
+TEST_F(WorkbenchTest, APoolMayUseTheLeasesThatOthersDoNotWant) {
+  protocol::Welcome welcome;
+  welcome.leases_max = 13;  // ten above the slots
+  bench_->connected(welcome);
+  bench_->resumed({});
+  for (std::uint64_t lease = 1; lease <= 40; ++lease) {
+    deliver({lease});
+    std::vector<Completion> quick;
+    quick.push_back({.lease = LeaseId{lease}, .elapsed = std::chrono::microseconds{100}});
+    bench_->complete(std::move(quick));
+    turn();
+    settle_last();
+  }
+
+  EXPECT_EQ(bench_->heartbeat().credit.at("io") - 40, 2U + 10U);
+}
+
 TEST_F(WorkbenchTest, ShortFirstTriesFollowEachOtherInASlot) {
   io_.depth = 4;
   deliver({1});
