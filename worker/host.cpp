@@ -90,7 +90,7 @@ Result<HostPlan> plan_host(HostOptions options, Registry registry) {
   if (!has_one_thread())
     return fail(ErrorCode::bad_config,
                 "kinds in processes need a program that has started no thread yet");
-  plan.nursery = Nursery::launch();
+  plan.nursery.emplace(Nursery::launch());
   return plan;
 }
 

@@ -203,8 +203,8 @@ class Processes(millrace_testing.Case):
         self.wait_for_state(self.b, job, "leased")
         worker.signal(signal.SIGTERM)
         self.assertEqual(worker.wait(), 0)
-        wait_for(lambda: not [words for _, words in processes().values() if str(CHILD) in words],
-                 what="the end of all children")
+        self.assertEqual([words for _, words in processes().values() if str(CHILD) in words], [],
+                         "the worker waits for the end of all children")
         self.assertEqual(self.wait_for_state(self.b, job, "ready")["crashes"], 0)
 
     def test_random_crashes_lose_nothing_and_leak_nothing(self):

@@ -1,9 +1,12 @@
 #include "worker/process/nursery.h"
 
-#include <sys/prctl.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <stdexcept>
 #include <system_error>
@@ -12,6 +15,10 @@
 
 namespace millrace::worker {
 namespace {
+
+/// A child that cannot be killed, as in a system call that never returns, must not hold up a
+/// worker.
+constexpr std::chrono::milliseconds kEndMax{1000};
 
 [[noreturn]] void throw_errno(const char* what) {
   throw std::system_error(errno, std::generic_category(), what);
@@ -31,7 +38,25 @@ Nursery Nursery::launch() {
     ours.reset();
     _exit(run_nursery(theirs.get()));
   }
-  return Nursery(std::move(ours));
+  return {std::move(ours), pid};
+}
+
+Nursery::~Nursery() {
+  if (socket_.get() < 0) return;  // moved away
+  // It kills everything when it reads the end, and its own end closes the other direction.
+  shutdown(socket_.get(), SHUT_WR);
+  const auto deadline = std::chrono::steady_clock::now() + kEndMax;
+  while (true) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    pollfd end{socket_.get(), POLLIN, 0};
+    if (left.count() <= 0 || poll(&end, 1, static_cast<int>(left.count())) == 0) return;
+    std::array<char, kNurseryMessageMax> report{};
+    const ssize_t size = recv(socket_.get(), report.data(), report.size(), MSG_DONTWAIT);
+    if (size == 0 || (size < 0 && errno != EINTR && errno != EAGAIN)) break;
+  }
+  while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 void Nursery::spawn(const SpawnRequest& request, const std::array<int, 3>& fds) const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <string>
 #include <vector>
@@ -22,6 +24,10 @@ class Nursery {
   /// Forks. To be called while this process has one thread, before any socket or database is open.
   /// Throws std::system_error.
   [[nodiscard]] static Nursery launch();
+  /// Ends it, and with it all children; waits for that, for a second at most.
+  ~Nursery();
+  Nursery(Nursery&&) = default;
+  Nursery& operator=(Nursery&&) = delete;
 
   /// Readable when there are reports, or when the nursery is lost.
   [[nodiscard]] int fd() const { return socket_.get(); }
@@ -36,10 +42,11 @@ class Nursery {
   [[nodiscard]] std::vector<NurseryReport> take() const;
 
  private:
-  explicit Nursery(Descriptor socket) : socket_(std::move(socket)) {}
+  Nursery(Descriptor socket, pid_t pid) : socket_(std::move(socket)), pid_(pid) {}
   void send(const NurseryRequest& request, const int* fds, std::size_t count) const;
 
   Descriptor socket_;
+  pid_t pid_;
 };
 
 }  // namespace millrace::worker
