@@ -10,6 +10,13 @@ namespace millrace::producer {
 namespace {
 
 constexpr std::uint64_t kJobsAimed = 256;
+/// So many of the largest chunks are enough to keep some workers busy to the end.
+constexpr std::uint64_t kJobsEnough = 32;
+
+std::uint64_t chunk_for(std::uint64_t numbers) {
+  if (numbers / kJobsEnough >= kChunkMax) return kChunkMax;
+  return std::clamp(numbers / kJobsAimed, kChunkMin, kChunkMax);
+}
 
 /// A bound of a range: 0 … 2^63−1.
 Result<std::uint64_t> parse_bound(std::string_view text) {
@@ -43,8 +50,7 @@ Result<PrimeChunks> PrimeChunks::make(std::string_view from_text, std::string_vi
     return fail(ErrorCode::usage,
                 fmt::format("--chunk {} is over {}, the limit{}", chunk, chunk_max,
                             list ? " with --list, so that each list fits into a result" : ""));
-  if (chunk == 0)
-    chunk = std::min(std::clamp((*to - *from) / kJobsAimed, kChunkMin, kChunkMax), chunk_max);
+  if (chunk == 0) chunk = std::min(chunk_for(*to - *from), chunk_max);
   return PrimeChunks(*from, *to, chunk);
 }
 

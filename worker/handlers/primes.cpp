@@ -13,8 +13,9 @@ namespace millrace::worker {
 namespace {
 
 /// A stop is noticed between slices. Each slice begins with the sieving primes up to √to, so a
-/// slice is kept well above that.
-constexpr std::uint64_t kSliceMin = 100'000'000;
+/// slice is kept well above that. The least is what the producer cuts, and enough for libprimesieve
+/// to be at its fastest.
+constexpr std::uint64_t kSliceMin = 150'000'000;
 constexpr std::uint64_t kSlicePerRoot = 8;
 /// No broker takes a larger result: it would not fit a frame.
 constexpr std::size_t kListBytesMax = kFrameBytesMax;

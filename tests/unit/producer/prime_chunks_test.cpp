@@ -16,6 +16,8 @@ TEST(PrimeChunks, ChoosesTheSizeByTheRange) {
   EXPECT_EQ(chunks("1", "100000").chunk(), kChunkMin);
   EXPECT_EQ(chunks("0", "25600000").chunk(), 100'000U);
   EXPECT_EQ(chunks("0", "1000000000").chunk(), 3'906'250U);
+  EXPECT_EQ(chunks("0", "4799999999").chunk(), 18'749'999U);
+  EXPECT_EQ(chunks("1", "10000000000").chunk(), kChunkMax);
   EXPECT_EQ(chunks("0", "9223372036854775807").chunk(), kChunkMax);
   EXPECT_EQ(chunks("0", "1000000000", 0, true).chunk(), kChunkListMax);
   EXPECT_EQ(chunks("1", "100", 7).chunk(), 7U);

@@ -132,13 +132,13 @@ TEST(HandlerPrimes, CountsTheSameOverSlices) {
 }
 
 TEST(HandlerPrimes, TellsHowFarItIsBetweenSlices) {
-  const Job with = job(Payload::text(R"({"from": 10, "to": 250000000})"));
+  const Job with = job(Payload::text(R"({"from": 10, "to": 350000000})"));
   Listener context(with, {});
 
   EXPECT_EQ(run_primes(context).verdict, Outcome::Verdict::ack);
 
-  EXPECT_THAT(context.told, ElementsAre(std::pair(100'000'000, 249'999'991),
-                                        std::pair(200'000'000, 249'999'991)));
+  EXPECT_THAT(context.told, ElementsAre(std::pair(150'000'000, 349'999'991),
+                                        std::pair(300'000'000, 349'999'991)));
 }
 
 TEST(HandlerPrimes, AShortRangeLeavesNothingBehind) {
