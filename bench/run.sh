@@ -15,36 +15,15 @@
 # Exit: 0 · 64 usage · 69 packages are missing and cannot be installed · else what failed
 set -euo pipefail
 
-repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-build=$repository/build/release
+source "$(dirname "${BASH_SOURCE[0]}")/build_for.sh"
+help_or_build "$@" -- millrace-bench
 
-say() { printf 'bench: %s\n' "$*" >&2; }
-
-build_bench() {
-  "$repository/scripts/install_deps.sh" build run
-  local -a tests=()
-  # The benchmark needs no tests; a build that has them keeps them.
-  grep -qs '^MILLRACE_BUILD_TESTS:.*=ON$' "$build/CMakeCache.txt" ||
-    tests=(-DMILLRACE_BUILD_TESTS=OFF)
-  say "building build/release"
-  (cd "$repository" &&
-    cmake --preset release -DMILLRACE_BUILD_BENCH=ON "${tests[@]}" >/dev/null &&
-    cmake --build --preset release --target millrace-bench >&2)
-}
-
-main() {
-  local option
-  local -a rivals=()
-  [[ ! -f $repository/bench/rivals/results.json ]] ||
-    rivals=(--rivals "$repository/bench/rivals/results.json")
-  for option in "$@"; do
-    case $option in
-      -h | --help) sed -n '2,/^set -e/{/^set -e/d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" && exit 0 ;;
-      --rivals | --rivals=*) rivals=() ;;
-    esac
-  done
-  build_bench
-  exec "$build/bin/millrace-bench" "${rivals[@]}" "$@"
-}
-
-main "$@"
+rivals=()
+[[ ! -f $repository/bench/rivals/results.json ]] ||
+  rivals=(--rivals "$repository/bench/rivals/results.json")
+for option in "$@"; do
+  case $option in
+    --rivals | --rivals=*) rivals=() ;;
+  esac
+done
+exec "$build/bin/millrace-bench" "${rivals[@]}" "$@"

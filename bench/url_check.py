@@ -4,9 +4,7 @@
 import argparse
 import collections
 import json
-import os
 import pathlib
-import signal
 import sqlite3
 import statistics
 import subprocess
@@ -14,71 +12,9 @@ import sys
 import tempfile
 import time
 
+from programs import Failed, Server, run, run_main
+
 PYTHON_THREADS = 64
-
-
-class Failed(Exception):
-    pass
-
-
-class Ended(collections.namedtuple("Ended", "seconds cpu megabytes")):
-    """How a process ran: its time from start to end, and what it used."""
-
-
-def memory_peak(pid):
-    """In MB. What wait4() tells would count this script's memory, from which the program was started."""
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def run(words, log):
-    """Runs a program to its end."""
-    begin = time.monotonic()
-    process = subprocess.Popen(words, stdout=log, stderr=log)
-    megabytes = 0.0
-    while True:
-        pid, status, used = os.wait4(process.pid, os.WNOHANG)
-        if pid != 0:
-            break
-        megabytes = max(megabytes, memory_peak(process.pid))
-        time.sleep(0.01)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise Failed(f"{words[0]} ended with {process.returncode}")
-    return Ended(time.monotonic() - begin, used.ru_utime + used.ru_stime, megabytes)
-
-
-class Server:
-    """A program that says `ready WHERE` and runs until the `with` block ends."""
-
-    def __init__(self, words, log_path, stream):
-        self.log_path = log_path
-        self.log = open(log_path, "w+")
-        self.process = subprocess.Popen(words, **{stream: self.log})
-
-    def __enter__(self):
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and self.process.poll() is None:
-            for line in self.log_path.read_text().splitlines():
-                if line.startswith("ready "):
-                    self.where = line.split()[1]
-                    return self
-            time.sleep(0.01)
-        self.__exit__()
-        raise Failed(f"{self.process.args[0]} did not start: {self.log_path.read_text()}")
-
-    def cpu(self):
-        """Seconds so far."""
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        self.process.wait()
-        self.log.close()
 
 
 class Bench:
@@ -202,7 +138,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Failed as failure:
-        sys.exit(f"url_check: {failure}")
+    run_main("url_check", main)
