@@ -164,6 +164,14 @@ class Processes(millrace_testing.Case):
         wait_for(lambda: len(descendants(worker.pid)) == 2, what="nursery and one child")
         self.assertFalse([words for _, words in processes().values() if "sleep 360" in words])
 
+    def test_a_child_has_only_so_much_cpu_time(self):
+        self.program("nasty", "--child-cpu", "1s")
+        job = self.ended({"do": "compute"})
+        ((outcome, error),) = self.attempts(job["id"])
+        self.assertEqual(outcome, "crash")
+        self.assertIn("SIGXCPU", error)
+        self.ended({"a": 1}, state="done")
+
     def test_a_timeout_kills_a_child_that_ignores_signals(self):
         self.program()
         job = self.ended({"do": "deaf"}, "--timeout", "300ms")

@@ -70,6 +70,9 @@ def run(message):
         if lease % 10 == 0:
             os._exit(1)
         say(type="result", lease=lease, result=lease)
+    elif word == "compute":
+        while True:
+            pass
     elif word == "bomb":
         fork_bomb()
     elif word == "memory":

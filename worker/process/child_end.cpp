@@ -12,8 +12,9 @@ std::string status_text(int status) {
   if (!WIFSIGNALED(status)) return fmt::format("it ended with status {}", WEXITSTATUS(status));
   const int number = WTERMSIG(status);
   const char* name = sigabbrev_np(number);
-  return fmt::format("killed by signal {} ({}{})", number, name != nullptr ? "SIG" : "",
-                     name != nullptr ? name : "unknown");
+  return fmt::format("killed by signal {} ({}{}){}", number, name != nullptr ? "SIG" : "",
+                     name != nullptr ? name : "unknown",
+                     number == SIGXCPU ? ", it has used up its --child-cpu" : "");
 }
 
 std::string crash_text(const NurseryReport& report, const std::string& error_tail) {

@@ -71,16 +71,17 @@ Plan make_plan(const SpawnRequest& request) {
   _exit(127);
 }
 
-bool limit(__rlimit_resource resource, std::uint64_t value) {
+bool limit(__rlimit_resource resource, std::uint64_t value, std::uint64_t patience = 0) {
   if (value == 0) return true;
-  const rlimit both{value, value};
+  const rlimit both{value, value + patience};
   return setrlimit(resource, &both) == 0;
 }
 
 bool set_limits(const ChildLimits& limits) {
   const rlimit none{0, 0};
   return setrlimit(RLIMIT_CORE, &none) == 0 && limit(RLIMIT_DATA, limits.memory_bytes) &&
-         limit(RLIMIT_CPU, limits.cpu_seconds) && limit(RLIMIT_NOFILE, limits.files) &&
+         // SIGXCPU, which says what was wrong; SIGKILL a second later.
+         limit(RLIMIT_CPU, limits.cpu_seconds, 1) && limit(RLIMIT_NOFILE, limits.files) &&
          limit(RLIMIT_NPROC, limits.processes);
 }
 
