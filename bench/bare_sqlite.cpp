@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <stdexcept>
+#include <thread>
 
 #include "bench/measure.h"
 #include "broker/store/sqlite_store.h"
@@ -108,9 +109,11 @@ double BareTable::update(std::size_t rows_each) {
   return run(rows_, rows_each, &BareTable::update_one);
 }
 
-std::vector<double> BareTable::commit_one_by_one(std::size_t count) {
+std::vector<double> BareTable::commit_one_by_one(std::size_t count,
+                                                 std::chrono::microseconds pause) {
   std::vector<double> taken;
   for (std::size_t i = 0; i < count; ++i) {
+    if (pause.count() > 0) std::this_thread::sleep_for(pause);
     const auto begin = Clock::now();
     execute("BEGIN IMMEDIATE");
     insert_one();

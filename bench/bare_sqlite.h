@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -23,8 +24,9 @@ class BareTable {
   [[nodiscard]] double insert(std::size_t rows, std::size_t rows_each);
   /// Writes the end and the result of all of them, in order; rows a second.
   [[nodiscard]] double update(std::size_t rows_each);
-  /// Milliseconds that each of `count` transactions of one new row took.
-  [[nodiscard]] std::vector<double> commit_one_by_one(std::size_t count);
+  /// Milliseconds that each of `count` transactions of one new row took, with a pause before each.
+  [[nodiscard]] std::vector<double> commit_one_by_one(std::size_t count,
+                                                      std::chrono::microseconds pause);
 
  private:
   void execute(const char* sql);

@@ -24,15 +24,41 @@ constexpr std::size_t kEchoMessages = 100;
 constexpr std::size_t kEchoBytes = 100;
 constexpr std::size_t kEchoFrames = 8;
 
-/// Sends every frame back until an empty one comes.
-void echo(zmq::socket_t& router) {
-  zmq::message_t peer;
-  zmq::message_t frame;
-  while (router.recv(peer) && router.recv(frame) && frame.size() > 0) {
-    router.send(peer, zmq::send_flags::sndmore);
-    router.send(frame, zmq::send_flags::none);
+/// A DEALER, and a ROUTER on a thread and in a context of its own that sends every frame back.
+class Echo {
+ public:
+  Echo() {
+    router_.bind("tcp://127.0.0.1:*");
+    dealer_.connect(router_.get(zmq::sockopt::last_endpoint));
+    thread_ = std::jthread([this] { answer(); });
   }
-}
+  ~Echo() { send({}); }
+  Echo(const Echo&) = delete;
+  Echo& operator=(const Echo&) = delete;
+
+  void send(std::string_view frame) { dealer_.send(zmq::buffer(frame), zmq::send_flags::none); }
+  void receive() {
+    zmq::message_t reply;
+    if (!dealer_.recv(reply)) throw std::runtime_error("no echo came");
+  }
+
+ private:
+  /// Until an empty frame comes.
+  void answer() {
+    zmq::message_t peer;
+    zmq::message_t frame;
+    while (router_.recv(peer) && router_.recv(frame) && frame.size() > 0) {
+      router_.send(peer, zmq::send_flags::sndmore);
+      router_.send(frame, zmq::send_flags::none);
+    }
+  }
+
+  zmq::context_t there_{1};
+  zmq::context_t here_{1};
+  zmq::socket_t router_{there_, zmq::socket_type::router};
+  zmq::socket_t dealer_{here_, zmq::socket_type::dealer};
+  std::jthread thread_;
+};
 
 }  // namespace
 
@@ -54,12 +80,17 @@ void add_row_limits(Run& run, const RowLimits& wanted) {
   std::filesystem::remove_all(folder);
 }
 
-void add_commit_limits(Run& run, std::size_t commits) {
-  const std::string folder = run.new_folder("commit");
-  const std::vector<double> taken = BareTable(folder, kEchoBytes).commit_one_by_one(commits);
-  run.add_limit("sqlite.commit.p50", quantile(taken, 0.5), "ms");
-  run.add_limit("sqlite.commit.p99", quantile(taken, 0.99), "ms");
-  std::filesystem::remove_all(folder);
+void add_commit_limits(Run& run, std::size_t commits, std::chrono::microseconds pause) {
+  const auto add = [&](const char* name, std::chrono::microseconds before_each) {
+    const std::string folder = run.new_folder("commit");
+    const std::vector<double> taken =
+        BareTable(folder, kEchoBytes).commit_one_by_one(commits, before_each);
+    run.add_limit(fmt::format("{}.p50", name), quantile(taken, 0.5), "ms");
+    run.add_limit(fmt::format("{}.p99", name), quantile(taken, 0.99), "ms");
+    std::filesystem::remove_all(folder);
+  };
+  add("sqlite.commit", {});
+  if (pause.count() > 0) add("sqlite.commit.paced", pause);
 }
 
 void add_sync_limits(Run& run, std::size_t syncs) {
@@ -85,28 +116,32 @@ void add_sync_limits(Run& run, std::size_t syncs) {
 }
 
 void add_echo_limit(Run& run, std::size_t messages) {
-  zmq::context_t there(1);
-  zmq::socket_t router(there, zmq::socket_type::router);
-  router.bind("tcp://127.0.0.1:*");
-  const std::string endpoint = router.get(zmq::sockopt::last_endpoint);
-  std::thread other([&] { echo(router); });
-  zmq::context_t here(1);
-  zmq::socket_t dealer(here, zmq::socket_type::dealer);
-  dealer.connect(endpoint);
+  Echo echo;
   const std::string frame(kEchoMessages * kEchoBytes, 'x');
   const std::size_t frames = std::max<std::size_t>(1, messages / kEchoMessages);
   std::size_t sent = 0;
   const auto begin = Clock::now();
   for (std::size_t back = 0; back < frames; ++back) {
-    for (; sent < frames && sent < back + kEchoFrames; ++sent)
-      dealer.send(zmq::buffer(frame), zmq::send_flags::none);
-    zmq::message_t reply;
-    if (!dealer.recv(reply)) throw std::runtime_error("no echo came");
+    for (; sent < frames && sent < back + kEchoFrames; ++sent) echo.send(frame);
+    echo.receive();
   }
-  const double taken = seconds_since(begin);
-  dealer.send(zmq::message_t(), zmq::send_flags::none);
-  other.join();
-  run.add_limit("zeromq.echo", static_cast<double>(frames * kEchoMessages) / taken, "messages/s");
+  run.add_limit("zeromq.echo", static_cast<double>(frames * kEchoMessages) / seconds_since(begin),
+                "messages/s");
+}
+
+void add_ping_limit(Run& run, std::size_t messages, std::chrono::microseconds pause) {
+  Echo echo;
+  const std::string frame(kEchoBytes, 'x');
+  std::vector<double> taken;
+  for (std::size_t i = 0; i < messages; ++i) {
+    std::this_thread::sleep_for(pause);
+    const auto begin = Clock::now();
+    echo.send(frame);
+    echo.receive();
+    taken.push_back(ms_since(begin));
+  }
+  run.add_limit("zeromq.ping.p50", quantile(taken, 0.5), "ms");
+  run.add_limit("zeromq.ping.p99", quantile(taken, 0.99), "ms");
 }
 
 void add_spawn_limit(Run& run, std::size_t starts) {

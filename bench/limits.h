@@ -3,6 +3,7 @@
 // What the machine allows, measured with as little around it as can be. Each function adds limits
 // to the workload that asks, so that a figure and its limit come from the same minute.
 
+#include <chrono>
 #include <cstddef>
 
 #include "bench/workload.h"
@@ -19,13 +20,17 @@ struct RowLimits {
 };
 void add_row_limits(Run& run, const RowLimits& wanted);
 
-/// `sqlite.commit.p50` and `.p99`: a transaction of one row, in ms.
-void add_commit_limits(Run& run, std::size_t commits);
+/// `sqlite.commit.p50` and `.p99`: a transaction of one row, in ms, one right after the other. And
+/// `sqlite.commit.paced.…`: with a `pause` before each, in which the disk and the CPUs go to sleep.
+void add_commit_limits(Run& run, std::size_t commits, std::chrono::microseconds pause = {});
 /// `fdatasync.p50` and `.p99` in ms and `fdatasync.rate`: 4 KiB written over in place and synced.
 void add_sync_limits(Run& run, std::size_t syncs);
 /// `zeromq.echo`: messages of 100 bytes, 100 in a frame, from a DEALER to a ROUTER over loopback
 /// and back, eight frames under way.
 void add_echo_limit(Run& run, std::size_t messages);
+/// `zeromq.ping.p50` and `.p99` in ms: one message of 100 bytes from a DEALER to a ROUTER over
+/// loopback and back, with a `pause` before each.
+void add_ping_limit(Run& run, std::size_t messages, std::chrono::microseconds pause);
 /// `spawn.p50` in ms: a program that does nothing, from start to end.
 void add_spawn_limit(Run& run, std::size_t starts);
 

@@ -24,6 +24,8 @@ void run_enqueue(Run& run) {
 }
 
 void run_single(Run& run) {
+  // About the time in which nothing is to be written: what comes before and after a commit.
+  constexpr std::chrono::microseconds kBetween{300};
   const std::size_t count = run.scaled(2'000, 100);
   {
     Stage stage(run);
@@ -37,7 +39,8 @@ void run_single(Run& run) {
     run.add("enqueue.p50", quantile(taken, 0.5), "ms", "sqlite.commit.p50");
     run.add("enqueue.p99", quantile(taken, 0.99), "ms", "sqlite.commit.p99");
   }
-  add_commit_limits(run, count);
+  add_commit_limits(run, count, kBetween);
+  add_ping_limit(run, count, kBetween);
   add_sync_limits(run, count);
 }
 

@@ -30,7 +30,8 @@ void run_latency(Run& run) {
     run.add("latency.p99", quantile(latencies, 0.99), "ms", "sqlite.commit.p99");
     run.add("latency.p99.9", quantile(latencies, 0.999), "ms");
   }
-  add_commit_limits(run, count);
+  add_commit_limits(run, count, kPace);
+  add_ping_limit(run, count, kPace);
 }
 
 }  // namespace millrace::bench
