@@ -133,6 +133,7 @@ bool has_work(const Queue& queue) {
 void send_pool(Core& core, Session& session, Pool& pool) {
   std::size_t bytes = 0;
   protocol::Jobs message{pool.name, {}};
+  message.items.reserve(std::min<std::size_t>(pool.outgoing.size(), kJobsMessageItems));
   for (protocol::Delivery& item : pool.outgoing) {
     const std::size_t size = core.find_job(item.job)->payload_bytes;
     if (!message.items.empty() &&

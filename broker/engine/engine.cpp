@@ -210,6 +210,9 @@ void write_batches(Core& core) {
 }
 
 void write_all(Core& core) {
+  WriteBatch& writes = core.effects.writes;
+  writes.inserts.reserve(writes.inserts.size() + core.dirty_jobs.size());
+  writes.updates.reserve(writes.updates.size() + core.dirty_jobs.size());
   for (JobId id : std::exchange(core.dirty_jobs, {})) write_job(core, id, *core.find_job(id));
   for (JobId id : std::exchange(core.visitors, {})) {
     const Job* job = core.find_job(id);

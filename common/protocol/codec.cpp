@@ -219,14 +219,16 @@ class Decoder {
   Decoder(const msgpack::object& map, const Place& place) : place_(place) {
     if (map.type != msgpack::type::MAP) throw Mismatch{label() + " is no map"};
     map_ = map.via.map;
+    left_ = map_.size;
   }
 
   template <class F>
   void operator()(const char* key, F& field) {
+    if (left_ == 0) return;
     if (const msgpack::object* found = find(key)) read(*found, field, key);
   }
   void bytes(const char* key, std::string& field) {
-    const msgpack::object* found = find(key);
+    const msgpack::object* found = left_ == 0 ? nullptr : find(key);
     if (found == nullptr) return;
     if (found->type != msgpack::type::BIN) wrong(key, "is no bin");
     field.assign(found->via.bin.ptr, found->via.bin.size);
@@ -241,6 +243,7 @@ class Decoder {
       if (entry.key.type != msgpack::type::STR) continue;
       if (std::string_view(entry.key.via.str.ptr, entry.key.via.str.size) != key) continue;
       next_ = index + 1;
+      --left_;
       return &entry.val;
     }
     return nullptr;
@@ -355,6 +358,7 @@ class Decoder {
   const Place& place_;
   msgpack::object_map map_{};
   std::uint32_t next_ = 0;
+  std::uint32_t left_ = 0;  ///< entries that were not looked for yet: most messages are short
 };
 
 tl::unexpected<Refused> refuse(ErrorCode code, std::string message, std::uint64_t correlation) {
