@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <array>
+#include <bit>
 #include <cstddef>
 
 namespace millrace::broker {
@@ -11,6 +12,8 @@ namespace {
 /// The same bytes on every machine: eight per number, lowest first.
 template <std::size_t Count>
 std::uint64_t hash_numbers(const std::array<std::uint64_t, Count>& numbers) {
+  if constexpr (std::endian::native == std::endian::little)
+    return XXH3_64bits(numbers.data(), Count * sizeof(std::uint64_t));
   std::array<unsigned char, Count * 8> bytes{};
   std::size_t at = 0;
   for (const std::uint64_t number : numbers)
