@@ -75,7 +75,7 @@ class Bench:
                  "--kind", f"unsteady={command}", "--executor", "unsteady=process:2",
                  "--log-level", "warn"], stderr=log)
         try:
-            first = last = None
+            first = None
             deadline = time.monotonic() + WITHIN
             while (done := self.done(folder / "millrace.db")) < 2 * self.options.jobs:
                 if worker.poll() is not None or time.monotonic() > deadline:
@@ -89,7 +89,7 @@ class Bench:
             worker.wait()
         if left := left_behind(folder / "unsteady_worker.py"):
             raise Failed(f"processes were left behind: {left}")
-        return first, last
+        return first if first is not None else last, last
 
     @staticmethod
     def done(database):

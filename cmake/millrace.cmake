@@ -139,6 +139,9 @@ function(mr_test name)
   if("${arg_LABEL};${arg_EXTRA_LABELS}" MATCHES "(^|;)(unit|contract|threads)(;|$)")
     add_dependencies(sanitized ${name})
   endif()
+  if("threads" IN_LIST arg_EXTRA_LABELS)
+    add_dependencies(threaded ${name})
+  endif()
   # gtest_discover_tests flattens lists in its PROPERTIES, so lists are set afterwards, when ctest
   # has read the names of the tests into ${name}_TESTS.
   set(properties "${CMAKE_CURRENT_BINARY_DIR}/${name}_properties.cmake")

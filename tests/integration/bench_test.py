@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from millrace_testing import BIN  # noqa: E402
 
 PROGRAM = BIN / "millrace-bench"
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "bench"
 KEYS = {"workload", "subject", "metric", "value", "unit"}
 WORKLOADS = {"limits", "W1", "W1s", "W2", "W3", "W4", "W5", "W6", "W7"}
 SECONDS = 200
@@ -81,6 +82,31 @@ class Bench(unittest.TestCase):
         done = self.bench("--only", "W7", "--scale", "0.001", "--rounds", "1", "--rivals", broken)
         self.assertEqual(done.returncode, 70)
         self.assertIn("broken.json", done.stderr)
+
+
+class Scripts(unittest.TestCase):
+    """Each in small: that it measures all its subjects and that these end as they should."""
+
+    def run_script(self, name, *words):
+        done = subprocess.run([sys.executable, "-B", str(SCRIPTS / name), "--bin", str(BIN), "--rounds", "1",
+                               *words], capture_output=True, text=True, timeout=SECONDS, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_primes_are_counted_alone_and_by_workers(self):
+        table = self.run_script("primes.py", "--to", "30000000")
+        for subject in ("libprimesieve alone", "two workers running", "producer started"):
+            self.assertRegex(table, rf"{subject}.* \d+\.\d\d +\d+\.\d\d")
+
+    def test_a_kind_that_crashes_leaves_its_neighbour_alone(self):
+        table = self.run_script("crashes.py", "--jobs", "40")
+        for subject in ("one run in 10 crashes", "none crashes"):
+            self.assertRegex(table, rf"{subject} +\d+ +\d+ +\d+ +\d+ -> \d+")
+
+    def test_urls_are_checked_by_all_subjects(self):
+        table = self.run_script("url_check.py", "--urls", "300", "--delay", "5")
+        for subject in ("loop, 512 in flight", "curl --parallel-max 256", "threads, 64", "Python threads, 64"):
+            self.assertRegex(table, rf"{subject} +\d+ +\d+%")
 
 
 if __name__ == "__main__":
