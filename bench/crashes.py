@@ -109,7 +109,7 @@ class Bench:
         # While both had something to do.
         begin = max(each[0] for each in times.values())
         end = min(each[-1] for each in times.values())
-        rate = {kind: sum(begin < one <= end for one in each) / (end - begin)
+        rate = {kind: sum(begin < one <= end for one in each) / (end - begin) if begin < end else 0
                 for kind, each in times.items()}
         return {"crashes": crashes, "rate": rate}
 
@@ -145,7 +145,10 @@ def show(samples, options):
               f"{statistics.median(run['rate']['unsteady'] for run in runs):12.0f}"
               f"{neighbour[one_in]:13.0f}"
               f"{' -> '.join(map(str, runs[-1]['descriptors'])):>14}")
-    print(f"\nthe neighbour's rate, with crashes / without: {neighbour[ONE_IN] / neighbour[0]:.2f}")
+    if min(neighbour.values()) > 0:
+        print(f"\nthe neighbour's rate, with crashes / without: {neighbour[ONE_IN] / neighbour[0]:.2f}")
+    else:
+        print("\nthe two kinds had no time together: more jobs are needed")
 
 
 if __name__ == "__main__":
