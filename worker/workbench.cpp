@@ -47,23 +47,20 @@ void Workbench::connected(const protocol::Welcome& welcome) {
   output_sender_.connected(welcome);
   child_sender_.connected(welcome);
   if (welcome.result_bytes_max > 0) result_bytes_max_ = welcome.result_bytes_max;
-  const std::uint64_t leases_max =
-      welcome.leases_max > 0 ? welcome.leases_max : Limits{}.leases_per_worker_max;
+  leases_max_ = welcome.leases_max > 0 ? welcome.leases_max : Limits{}.leases_per_worker_max;
   std::uint64_t slots_total = 0;
-  for (const Pool& pool : pools_) slots_total += pool.credit.slots();
-  spare_leases_ = leases_max - std::min(leases_max, slots_total);
   for (Pool& pool : pools_) {
-    const std::uint64_t slots = pool.credit.slots();
-    pool.credit.limit(slots_total <= leases_max
-                          ? slots
-                          : std::max<std::uint64_t>(1, slots * leases_max / slots_total));
+    slots_total += pool.credit.slots();
     // Even if the broker calls the session known: a HELLO that was repeated while the broker
     // started is answered so although the numbers begin at 1.
     pool.credit.forget_numbers();
   }
-  if (slots_total > leases_max)
-    log::warn("{} slots, but the broker gives one worker at most {} leases; some slots stay empty",
-              slots_total, leases_max);
+  share_leases();
+  if (slots_total > leases_max_)
+    log::warn(
+        "{} slots, but the broker gives one worker at most {} leases: they are not all busy "
+        "at once",
+        slots_total, leases_max_);
 }
 
 void Workbench::resumed(const protocol::Resumed& resumed) {
@@ -432,27 +429,25 @@ void Workbench::look_after_batches(Instant now) {
     look_again_at_ = now + kBatchLook;
 }
 
-/// Slots first; what the broker allows beyond them goes to prefetch: each pool may have an equal
-/// part, and what one does not want the others may have.
-void Workbench::share_spare_leases() {
-  if (spare_leases_ == 0) return;
-  std::vector<Pool*> by_want;
-  for (Pool& pool : pools_) by_want.push_back(&pool);
-  std::sort(by_want.begin(), by_want.end(), [](const Pool* a, const Pool* b) {
-    return a->credit.prefetch() < b->credit.prefetch();
-  });
-  std::uint64_t rest = spare_leases_;
-  for (std::size_t i = 0; i < by_want.size(); ++i) {
-    Credit& credit = by_want[i]->credit;
-    const std::uint64_t part = rest / (by_want.size() - i);
-    credit.limit(credit.slots() + part);
-    rest -= std::min(part, credit.prefetch());
+/// A pool may have what the others do not hold just now, but for a part that each can always get,
+/// so that none waits for the long runs of another. The broker itself keeps the sum within its
+/// limit.
+void Workbench::share_leases() {
+  const std::uint64_t part = std::max<std::uint64_t>(1, leases_max_ / (2 * pools_.size()));
+  const auto kept = [&](const Pool& pool) {
+    return std::max(pool.credit.held(), std::min(pool.credit.slots(), part));
+  };
+  std::uint64_t all = 0;
+  for (const Pool& pool : pools_) all += kept(pool);
+  for (Pool& pool : pools_) {
+    const std::uint64_t others = all - kept(pool);
+    pool.credit.limit(std::max<std::uint64_t>(1, leases_max_ - std::min(leases_max_, others)));
   }
 }
 
 void Workbench::send_credit() {
   if (outputs_.is_full()) return;
-  share_spare_leases();
+  share_leases();
   protocol::Credit credit;
   for (Pool& pool : pools_) {
     pool.credit.raise();

@@ -101,7 +101,7 @@ class Workbench {
   void start_waiting(Instant now);
   void look_after_batches(Instant now);
   void stop_overdue(Instant now);
-  void share_spare_leases();
+  void share_leases();
   void send_credit();
 
   Link& link_;
@@ -115,7 +115,7 @@ class Workbench {
   Outbox outbox_;
   std::set<std::pair<Instant, LeaseId>> deadlines_;
   std::optional<Instant> look_again_at_;  // while a pool has more jobs than slots
-  std::uint64_t spare_leases_ = 0;        // above one for each slot
+  std::uint64_t leases_max_ = Limits{}.leases_per_worker_max;
   std::size_t result_bytes_max_;
   bool closed_ = false;
   Tally tally_;

@@ -97,6 +97,18 @@ TEST_F(WorkbenchTest, APoolMayUseTheLeasesThatOthersDoNotWant) {
   EXPECT_EQ(bench_->heartbeat().credit.at("io") - 40, 2U + 10U);
 }
 
+TEST_F(WorkbenchTest, APoolOfManySlotsLeavesThoseOfTheOthersAlone) {
+  FakeExecutor loop(400);
+  Workbench bench(link_, registry_, {{"io", &io_}, {"loop", &loop}}, outputs_, children_);
+  protocol::Welcome welcome;
+  welcome.leases_max = 100;
+  bench.connected(welcome);
+  bench.resumed({});
+
+  EXPECT_EQ(bench.heartbeat().credit.at("io"), 2U) << "all its slots";
+  EXPECT_EQ(bench.heartbeat().credit.at("loop"), 98U);
+}
+
 TEST_F(WorkbenchTest, ShortFirstTriesFollowEachOtherInASlot) {
   io_.depth = 4;
   deliver({1});
