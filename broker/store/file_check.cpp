@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "broker/store/checksum.h"
-#include "broker/store/lease_list.h"
 #include "broker/store/schema.h"
 #include "broker/store/sqlite_rows.h"
 #include "broker/store/sqlite_settings.h"
@@ -75,8 +74,7 @@ class FileWalk {
 
   void run() {
     read_names();
-    read_waiting();
-    read_lease_list();
+    read_tables();
     read_jobs();
     read_outputs();
     check_.finish();
@@ -124,35 +122,49 @@ class FileWalk {
          [&](const sqlite::Rows& row) { check_.add(read_unique(row)); });
   }
 
-  /// The columns that the indexes of open jobs stand on.
-  void read_waiting() {
-    read(
-        "SELECT id FROM job WHERE ready_in IS NOT iif(state IN (2, 3), lane, NULL) "
-        "OR due_at IS NOT iif(state = 1, run_at, NULL) "
-        "OR gives_up_at IS NOT iif(state IN (1, 2), nullif(expires_at, 0), NULL)",
-        [&](const sqlite::Rows& row) {
-          sink_({"waiting",
-                 fmt::format("job {} is not where its state says that it waits", row.natural(0))});
-        });
+  void read_odd(const char* rule, const char* text, std::string_view sql) {
+    read(sql, [&](const sqlite::Rows& row) {
+      sink_({rule, fmt::format(fmt::runtime(text), row.natural(0))});
+    });
   }
 
-  void read_lease_list() {
-    try {
-      listed_ = LeaseListReader(connection_).listed();
-    } catch (const sqlite::SqliteError&) {
-      throw;
-    } catch (const StoreError& damage) {
-      sink_({"lease", damage.what()});
-    }
-    std::sort(listed_.begin(), listed_.end());
+  /// What the tables beside `job` say of it.
+  void read_tables() {
+    read_odd("waiting", "job {} is ready and not among the ready ones of its lane and priority",
+             "SELECT job.id FROM " MR_JOBS
+             "LEFT JOIN ready ON ready.lane = job.lane AND "
+             "ready.priority = job.priority AND ready.id = job.id "
+             "WHERE " MR_STATE " = 2 AND ready.id IS NULL");
+    read_odd("waiting", "job {} is among the ready ones and is not ready there",
+             "SELECT ready.id FROM ready LEFT JOIN job ON job.id = ready.id "
+             "LEFT JOIN status ON status.id = ready.id LEFT JOIN lease ON lease.job = ready.id "
+             "WHERE job.id IS NULL OR job.lane <> ready.lane OR job.priority <> ready.priority "
+             "OR " MR_STATE " <> 2");
+    read_odd("waiting", "job {} does not wait as its state and its expiry say",
+             "SELECT status.id FROM status CROSS JOIN job ON job.id = status.id WHERE gives_up_at "
+             "IS NOT iif(status.state IN (1, 2), nullif(job.expires_at, 0), NULL)");
+    read_odd("waiting", "job {} is as it was enqueued and has an expiry that nobody watches",
+             "SELECT job.id FROM " MR_JOBS
+             "WHERE status.id IS NULL AND job.expires_at > 0 "
+             "AND " MR_STATE " = 2");
+    read_odd("status", "the status of job {} belongs to no job, or to one of another batch",
+             "SELECT status.id FROM status LEFT JOIN job ON job.id = status.id "
+             "WHERE job.id IS NULL OR job.batch <> status.batch");
+    read_odd("lease", "job {} is leased, and not under the lease that stands among the given ones",
+             "SELECT status.id FROM status LEFT JOIN lease ON lease.job = status.id "
+             "WHERE status.state = 3 AND lease.lease IS NOT status.lease");
+    read_odd("lease", "job {} has been leased before, so it cannot be leased for the first time",
+             "SELECT lease.job FROM lease CROSS JOIN status ON status.id = lease.job "
+             "WHERE " MR_LEASED_SINCE " AND (status.state <> 2 OR status.deliveries <> 0)");
   }
 
   void read_jobs() {
     RunWalk runs(connection_);
     const auto orphan = [&](const AttemptRow& run) { check_.add_orphan(run); };
-    sqlite::Statement statement(connection_, "SELECT " MR_JOB_FIXED_COLUMNS
-                                             ", payload, result, result_checksum FROM job "
-                                             "ORDER BY id");
+    sqlite::Statement statement(connection_,
+                                "SELECT " MR_JOB_FIXED_COLUMNS
+                                ", job.payload, status.result, "
+                                "status.result_checksum FROM " MR_JOBS "ORDER BY job.id");
     auto rows = statement.run();
     while (rows.next()) {
       const auto id = rows.id<JobId>(0);
@@ -184,10 +196,6 @@ class FileWalk {
     const JobRecord job = read_job(rows, PayloadRead::none);
     ++summary_.states.at(static_cast<std::size_t>(state));
     if (options_.on_job) options_.on_job(id, job.status.state);
-    if (job.status.state == JobState::leased &&
-        !std::binary_search(listed_.begin(), listed_.end(), id))
-      sink_(
-          {"lease", fmt::format("job {} is leased and not in the list of leased jobs", id.value)});
     check_sums(rows, job);
     check_.add(job, rows.payload(rows.column("result")), runs);
   }
@@ -211,7 +219,6 @@ class FileWalk {
   FileSummary& summary_;
   const Marks marks_;
   RowCheck check_;
-  std::vector<JobId> listed_;  ///< in the list of leased jobs, sorted
 };
 
 void check_pages(const sqlite::Connection& connection, const ViolationSink& sink) {

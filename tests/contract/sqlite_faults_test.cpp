@@ -170,7 +170,7 @@ TEST_F(SqliteDamage, ATextThatBecameBytesIsFound) {
 }
 
 TEST_F(SqliteDamage, AFlippedBitInAResultIsFoundByEveryQuery) {
-  damage("UPDATE job SET result = 'sesult 2' WHERE id = 2");
+  damage("UPDATE status SET result = 'sesult 2' WHERE id = 2");
   SqliteQuery query({.path = path_});
 
   expect_corrupt([&] { static_cast<void>(query.item({.job = JobId{2}, .batch = {}})); }, "2");
@@ -179,7 +179,7 @@ TEST_F(SqliteDamage, AFlippedBitInAResultIsFoundByEveryQuery) {
 }
 
 TEST_F(SqliteDamage, ADamagedResultIsReplacedByAnErrorAndTheStreamGoesOn) {
-  damage("UPDATE job SET result = 'sesult 2' WHERE id = 2");
+  damage("UPDATE status SET result = 'sesult 2' WHERE id = 2");
   SqliteQuery query({.path = path_});
 
   const auto read =

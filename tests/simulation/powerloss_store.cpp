@@ -34,7 +34,7 @@ void read_jobs(const Connection& connection, MemoryState& state) {
     const JobId id = record.id;
     state.jobs[id].record = std::move(record);
   });
-  read(connection, "SELECT id, result, result_checksum FROM job WHERE result IS NOT NULL",
+  read(connection, "SELECT id, result, result_checksum FROM status WHERE result IS NOT NULL",
        [&](const auto& row) {
          const auto id = row.template id<JobId>(0);
          Payload& result = state.jobs.at(id).result;
@@ -127,7 +127,7 @@ void PowerlossStore::open() {
   options.log_restart_bytes = 160 * kKiB;
   options.log_truncate_bytes = 320 * kKiB;
   options.synchronous = synchronous_;
-  options.lease_list_slack = 8;
+  options.lease_rows_slack = 8;
   options.vfs = disk_.vfs();
   store_ = std::make_unique<broker::SqliteStore>(std::move(options));
 }
