@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <tuple>
 
 namespace millrace::broker {
 
@@ -13,38 +12,33 @@ ReadyTable::ReadyTable(const sqlite::Connection& connection)
              "DELETE FROM ready WHERE lane = ?1 AND priority = ?2 AND id BETWEEN ?3 AND ?4") {}
 
 void ReadyTable::write() {
-  // Those that go come last. A job that came and went within the transaction is in both parts.
-  std::sort(changes_.begin(), changes_.end(), [](const Change& a, const Change& b) {
-    return std::tuple(-a.by, a.lane, a.priority, a.job) <
-           std::tuple(-b.by, b.lane, b.priority, b.job);
+  sort(added_);
+  insert_.insert(added_, [](sqlite::Statement& statement, int parameter, const Row& row) {
+    return statement.bind_from(parameter, row.lane, row.priority, row.job);
   });
-  insert();
+  // After them: a job may come and go within one transaction.
+  sort(removed_);
   erase();
 }
 
-void ReadyTable::insert() {
-  const auto end = std::find_if(changes_.begin(), changes_.end(),
-                                [](const Change& change) { return change.by < 0; });
-  const std::span added(changes_.begin(), end);
-  insert_.insert(added, [](sqlite::Statement& statement, int parameter, const Change& change) {
-    return statement.bind_from(parameter, change.lane, change.priority, change.job);
-  });
-  changes_.erase(changes_.begin(), end);
+void ReadyTable::sort(std::vector<Row>& rows) {
+  // Most often they are: jobs come, and are leased, in this order.
+  if (!std::is_sorted(rows.begin(), rows.end())) std::sort(rows.begin(), rows.end());
 }
 
 void ReadyTable::erase() {
-  for (std::size_t first = 0; first < changes_.size();) {
-    std::size_t last = first;
-    while (last + 1 < changes_.size() && changes_[last + 1].is_next_to(changes_[last])) ++last;
-    const Change& from = changes_[first];
-    const Change& to = changes_[last];
-    const auto rows = static_cast<std::int64_t>(last - first + 1);
-    if (erase_.execute(from.lane, from.priority, from.job, to.job) != rows)
+  for (std::size_t first = 0; first < removed_.size();) {
+    const Row& from = removed_[first];
+    std::size_t rows = 1;
+    const auto next = [&] { return Row{from.lane, from.priority, JobId{from.job.value + rows}}; };
+    while (first + rows < removed_.size() && removed_[first + rows] == next()) ++rows;
+    const JobId last = removed_[first + rows - 1].job;
+    if (erase_.execute(from.lane, from.priority, from.job, last) != static_cast<std::int64_t>(rows))
       throw StoreError(ErrorCode::internal,
                        fmt::format("not all of the jobs {} to {} of lane {} with priority {} are "
                                    "ready, so they cannot be leased",
-                                   from.job.value, to.job.value, from.lane.value, from.priority));
-    first = last + 1;
+                                   from.job.value, last.value, from.lane.value, from.priority));
+    first += rows;
   }
 }
 

@@ -3,6 +3,7 @@
 // The table `ready`: exactly the jobs that are ready, in the order in which they are leased. Jobs
 // become ready and are leased in runs of ids, so rows go by ranges.
 
+#include <compare>
 #include <vector>
 
 #include "broker/store/bulk_insert.h"
@@ -16,33 +17,31 @@ class ReadyTable {
   explicit ReadyTable(const sqlite::Connection& connection);
 
   /// A transaction begins; forgets what one that was rolled back has said.
-  void begin() { changes_.clear(); }
-  /// The job becomes ready, or stops being so.
-  void add(LaneId lane, int priority, JobId job) { changes_.push_back({lane, priority, job, +1}); }
-  void remove(LaneId lane, int priority, JobId job) {
-    changes_.push_back({lane, priority, job, -1});
+  void begin() {
+    added_.clear();
+    removed_.clear();
   }
+  /// The job becomes ready, or stops being so.
+  void add(LaneId lane, int priority, JobId job) { added_.push_back({lane, priority, job}); }
+  void remove(LaneId lane, int priority, JobId job) { removed_.push_back({lane, priority, job}); }
   /// Writes the rows. Throws internal when one that goes was not there.
   void write();
 
  private:
-  struct Change {
+  struct Row {
     LaneId lane;
     int priority = 0;
     JobId job;
-    int by = 0;
-    [[nodiscard]] bool is_next_to(const Change& before) const {
-      return lane == before.lane && priority == before.priority && by == before.by &&
-             job.value == before.job.value + 1;
-    }
+    auto operator<=>(const Row&) const = default;
   };
 
-  void insert();
+  static void sort(std::vector<Row>& rows);
   void erase();
 
   BulkInsert insert_;
   sqlite::Statement erase_;
-  std::vector<Change> changes_;
+  std::vector<Row> added_;
+  std::vector<Row> removed_;
 };
 
 }  // namespace millrace::broker

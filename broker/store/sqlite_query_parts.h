@@ -39,7 +39,7 @@ struct SqliteQuery::Statements {
 #define MR_FILTER_ROWS                       \
   "SELECT job.id, " MR_STATE                 \
   ", job.lane, job.batch, job.enqueued_at, " \
-  "coalesce(status.finished_at, 0), job.unique_key FROM " MR_JOBS
+  "status.finished_at, job.unique_key FROM " MR_JOBS
   sqlite::Statement walk_up{connection,
                             MR_FILTER_ROWS "WHERE job.id > ? AND job.id <= ? ORDER BY job.id"};
   sqlite::Statement walk_down{

@@ -16,27 +16,26 @@ namespace millrace::broker {
 #define MR_JOBS "job LEFT JOIN status ON status.id = job.id LEFT JOIN lease ON lease.job = job.id "
 #define MR_LEASED_SINCE "lease.lease > coalesce(status.lease, 0)"
 #define MR_STATE "iif(" MR_LEASED_SINCE ", 3, coalesce(status.state, 2))"
-#define MR_WORKER "iif(" MR_LEASED_SINCE ", lease.worker, coalesce(status.worker, 0))"
+#define MR_WORKER "iif(" MR_LEASED_SINCE ", lease.worker, status.worker)"
 
-#define MR_JOB_COLUMNS(state, lease, worker, deliveries)                                  \
-  "job.id, " state                                                                        \
-  " AS state, job.lane, job.priority, job.batch, job.replay_of, "                         \
-  "job.max_attempts, job.timeout, job.backoff, job.absolute, job.enqueued_at, " lease     \
-  " AS lease, " worker " AS worker, " deliveries                                          \
-  " AS deliveries, coalesce(status.attempts, 0), coalesce(status.crashes, 0), "           \
-  "coalesce(status.attempts_base, 0), coalesce(status.crashes_base, 0), "                 \
-  "coalesce(status.run_at, job.enqueued_at), coalesce(status.started_at, 0), "            \
-  "coalesce(status.finished_at, 0), status.finish_seq, job.payload_bytes, job.checksum, " \
-  "status.error, job.crashes_max, job.retry, job.expires_at, job.unique_key, "            \
-  "job.unique_scope, coalesce(status.unique_held, 0)"
+// What is NULL for want of a row of `status` reads as 0 or empty.
+#define MR_JOB_COLUMNS(state, lease, worker, deliveries)                                          \
+  "job.id, " state                                                                                \
+  " AS state, job.lane, job.priority, job.batch, job.replay_of, "                                 \
+  "job.max_attempts, job.timeout, job.backoff, job.absolute, job.enqueued_at, " lease ", " worker \
+  ", " deliveries                                                                                 \
+  ", status.attempts, status.crashes, status.attempts_base, "                                     \
+  "status.crashes_base, coalesce(status.run_at, job.enqueued_at), status.started_at, "            \
+  "status.finished_at, status.finish_seq, job.payload_bytes, job.checksum AS checksum, "          \
+  "status.error, job.crashes_max, job.retry, job.expires_at, job.unique_key, "                    \
+  "job.unique_scope, status.unique_held"
 /// Of MR_JOBS.
-#define MR_JOB_FIXED_COLUMNS                                                                   \
-  MR_JOB_COLUMNS(MR_STATE, "iif(" MR_LEASED_SINCE ", lease.lease, coalesce(status.lease, 0))", \
-                 MR_WORKER, "coalesce(status.deliveries, 0) + coalesce(" MR_LEASED_SINCE ", 0)")
+#define MR_JOB_FIXED_COLUMNS                                                                 \
+  MR_JOB_COLUMNS(MR_STATE, "iif(" MR_LEASED_SINCE ", lease.lease, status.lease)", MR_WORKER, \
+                 "coalesce(status.deliveries, 0) + coalesce(" MR_LEASED_SINCE ", 0)")
 /// Of jobs that cannot be leased since, with their row of `status` only.
-#define MR_JOB_WAITING_COLUMNS                                             \
-  MR_JOB_COLUMNS("coalesce(status.state, 2)", "coalesce(status.lease, 0)", \
-                 "coalesce(status.worker, 0)", "coalesce(status.deliveries, 0)")
+#define MR_JOB_WAITING_COLUMNS \
+  MR_JOB_COLUMNS("coalesce(status.state, 2)", "status.lease", "status.worker", "status.deliveries")
 /// The column of what is selected after one of the two: the payload.
 inline constexpr int kJobPayloadColumn = 31;
 /// The payload if it is small.

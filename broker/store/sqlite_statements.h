@@ -159,11 +159,11 @@ struct SqliteStore::Statements {
                                 "ORDER BY seq DESC LIMIT 1"};
 
   // ---- prune
-  sqlite::Statement walk_jobs{
-      connection, "SELECT job.id, " MR_STATE ", job.lane, job.batch, job.enqueued_at, " MR_WORKER
-                  ", coalesce(status.attempts + status.crashes, 0), "
-                  "coalesce(status.finished_at, 0), job.payload_bytes FROM " MR_JOBS
-                  "WHERE job.id >= ? ORDER BY job.id LIMIT ?"};
+  sqlite::Statement walk_jobs{connection, "SELECT job.id, " MR_STATE
+                                          ", job.lane, job.batch, job.enqueued_at, " MR_WORKER
+                                          ", status.attempts + status.crashes, "
+                                          "status.finished_at, job.payload_bytes FROM " MR_JOBS
+                                          "WHERE job.id >= ? ORDER BY job.id LIMIT ?"};
   sqlite::Statement result_bytes{connection,
                                  "SELECT length(CAST(result AS BLOB)) FROM status WHERE id = ?"};
   sqlite::Statement output_bytes{connection,
