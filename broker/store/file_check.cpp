@@ -150,6 +150,9 @@ class FileWalk {
     read_odd("status", "the status of job {} belongs to no job, or to one of another batch",
              "SELECT status.id FROM status LEFT JOIN job ON job.id = status.id "
              "WHERE job.id IS NULL OR job.batch <> status.batch");
+    read_odd("lease", "job {} has a lease and is not there",
+             "SELECT lease.job FROM lease LEFT JOIN job ON job.id = lease.job "
+             "WHERE job.id IS NULL");
     read_odd("lease", "job {} is leased, and not under the lease that stands among the given ones",
              "SELECT status.id FROM status LEFT JOIN lease ON lease.job = status.id "
              "WHERE status.state = 3 AND lease.lease IS NOT status.lease");

@@ -286,6 +286,7 @@ constexpr Spoilt kSpoilt[] = {
     {"LeasedJobWithoutItsRow", "lease", "DELETE FROM lease WHERE job = 6"},
     {"SecondLeaseThatNoStatusKnows", "lease", "UPDATE lease SET lease = lease + 9 WHERE job = 6"},
     {"LeaseOfAnEndedJob", "lease", "UPDATE lease SET lease = lease + 9 WHERE job = 1"},
+    {"LeaseOfNoJob", "lease", "INSERT INTO lease VALUES (77, 1, 1)"},
     {"StatusOfNoJob", "status", "UPDATE status SET id = 77 WHERE id = 4"},
     {"StatusOfAnotherBatch", "status", "UPDATE status SET batch = 9 WHERE id = 4"},
     {"EndedJobThatStillGivesUp", "waiting", "UPDATE status SET gives_up_at = 5 WHERE id = 4"},
