@@ -9,6 +9,7 @@
 #include "broker/store/sqlite_rows.h"
 #include "broker/store/sqlite_settings.h"
 #include "broker/store/store_files.h"
+#include "broker/store/table_check.h"
 
 namespace millrace::broker {
 namespace {
@@ -74,7 +75,7 @@ class FileWalk {
 
   void run() {
     read_names();
-    read_tables();
+    check_tables(connection_, sink_);
     read_jobs();
     read_outputs();
     check_.finish();
@@ -120,45 +121,6 @@ class FileWalk {
     });
     read("SELECT queue, key, job, until FROM unique_key",
          [&](const sqlite::Rows& row) { check_.add(read_unique(row)); });
-  }
-
-  void read_odd(const char* rule, const char* text, std::string_view sql) {
-    read(sql, [&](const sqlite::Rows& row) {
-      sink_({rule, fmt::format(fmt::runtime(text), row.natural(0))});
-    });
-  }
-
-  /// What the tables beside `job` say of it.
-  void read_tables() {
-    read_odd("waiting", "job {} is ready and not among the ready ones of its lane and priority",
-             "SELECT job.id FROM " MR_JOBS
-             "LEFT JOIN ready ON ready.lane = job.lane AND "
-             "ready.priority = job.priority AND ready.id = job.id "
-             "WHERE " MR_STATE " = 2 AND ready.id IS NULL");
-    read_odd("waiting", "job {} is among the ready ones and is not ready there",
-             "SELECT ready.id FROM ready LEFT JOIN job ON job.id = ready.id "
-             "LEFT JOIN status ON status.id = ready.id LEFT JOIN lease ON lease.job = ready.id "
-             "WHERE job.id IS NULL OR job.lane <> ready.lane OR job.priority <> ready.priority "
-             "OR " MR_STATE " <> 2");
-    read_odd("waiting", "job {} does not wait as its state and its expiry say",
-             "SELECT status.id FROM status CROSS JOIN job ON job.id = status.id WHERE gives_up_at "
-             "IS NOT iif(status.state IN (1, 2), nullif(job.expires_at, 0), NULL)");
-    read_odd("waiting", "job {} is as it was enqueued and has an expiry that nobody watches",
-             "SELECT job.id FROM " MR_JOBS
-             "WHERE status.id IS NULL AND job.expires_at > 0 "
-             "AND " MR_STATE " = 2");
-    read_odd("status", "the status of job {} belongs to no job, or to one of another batch",
-             "SELECT status.id FROM status LEFT JOIN job ON job.id = status.id "
-             "WHERE job.id IS NULL OR job.batch <> status.batch");
-    read_odd("lease", "job {} has a lease and is not there",
-             "SELECT lease.job FROM lease LEFT JOIN job ON job.id = lease.job "
-             "WHERE job.id IS NULL");
-    read_odd("lease", "job {} is leased, and not under the lease that stands among the given ones",
-             "SELECT status.id FROM status LEFT JOIN lease ON lease.job = status.id "
-             "WHERE status.state = 3 AND lease.lease IS NOT status.lease");
-    read_odd("lease", "job {} has been leased before, so it cannot be leased for the first time",
-             "SELECT lease.job FROM lease CROSS JOIN status ON status.id = lease.job "
-             "WHERE " MR_LEASED_SINCE " AND (status.state <> 2 OR status.deliveries <> 0)");
   }
 
   void read_jobs() {

@@ -141,7 +141,7 @@ TEST_F(FileCheck, AGoodFileIsGood) {
 TEST_F(FileCheck, JobsThatRetentionRemovedAreNotMissed) {
   spoil(
       "DELETE FROM attempt WHERE job = 2; DELETE FROM job WHERE id = 2; DELETE FROM status WHERE "
-      "id = 2;"
+      "id = 2; DELETE FROM lease WHERE job = 2;"
       "UPDATE lane SET dead = 1 WHERE id = 1");
 
   EXPECT_THAT(rules(), IsEmpty()) << told_;

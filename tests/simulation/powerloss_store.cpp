@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <stdexcept>
 
 #include "broker/store/sqlite_rows.h"
 #include "broker/store/sqlite_settings.h"
+#include "broker/store/table_check.h"
 
 namespace millrace::simulation {
 namespace {
@@ -153,6 +155,9 @@ void PowerlossStore::lose_power_soon(SimRandom& random) {
 const MemoryState& PowerlossStore::rows() {
   rows_ = {};
   const Connection connection(path_, broker::sqlite::Access::read, disk_.vfs());
+  broker::check_tables(connection, [](const broker::Violation& violation) {
+    throw std::runtime_error(violation.text);
+  });
   read_jobs(connection, rows_);
   read_names(connection, rows_);
   read_outputs(connection, rows_);
