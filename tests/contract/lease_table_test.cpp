@@ -142,6 +142,17 @@ TEST_F(LeaseTableFile, AJobThatIsNotAmongTheReadyOnesIsNotLeased) {
   EXPECT_EQ(rows(), 0U);
 }
 
+TEST_F(LeaseTableFile, RetentionTakesTheRowsOfAllTables) {
+  const auto store = start_with({leased_job(1, 9), ready_job(2)});
+  put(*store, {leased_job(1, 9)}, {done(leased_job(1, 9), 1)});
+
+  store->load(prune_by_age(at(kEnqueuedAt + 5000)));
+
+  EXPECT_EQ(number("SELECT group_concat(id) FROM job"), 2);
+  EXPECT_EQ(statuses(), 0);
+  EXPECT_EQ(rows(), 0U);
+}
+
 TEST_F(LeaseTableFile, StaysShortHoweverManyJobsAreLeased) {
   constexpr std::size_t kAtOnce = 3;
   const auto store = start_with({});

@@ -65,6 +65,28 @@ TEST_F(SqliteFaults, AFullDiskIsMetWithTheBallast) {
   EXPECT_EQ(open()->start().last_job, JobId{2});
 }
 
+TEST_F(SqliteFaults, LeasesAndEndsThatMetAFullDiskAreAppliedAgain) {
+  auto store = start(64 * kKiB);
+  const std::vector<JobInsert> jobs = {leased_job(1, 7), ready_job(2), leased_job(3, 8)};
+  put(*store, jobs);
+  vfs_faults().full_while_exists = path_ + ".ballast";
+  JobUpdate end = finish(jobs[0], JobState::done, 1);
+  end.plain = true;
+  JobUpdate lease = change(jobs[1], JobState::leased);
+  lease.status.lease = LeaseId{9};
+  lease.status.deliveries = 1;
+  lease.plain = true;
+
+  put(*store, jobs, {end, lease, change(jobs[2], JobState::ready)});
+
+  EXPECT_FALSE(fs::exists(path_ + ".ballast"));
+  store.reset();
+  store = open();
+  EXPECT_THAT(ids(store->start().leased), ::testing::ElementsAre(2));
+  const LoadReady load{.lane = kLane, .after_id = {}, .jobs_max = 9};
+  EXPECT_THAT(ids(std::get<LoadedReady>(store->load(load)).jobs), ::testing::ElementsAre(3));
+}
+
 TEST_F(SqliteFaults, TheBallastComesBackWhenThereIsRoom) {
   auto store = start(64 * kKiB);
   fs::remove(path_ + ".ballast");
