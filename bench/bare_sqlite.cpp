@@ -13,22 +13,21 @@
 namespace millrace::bench {
 namespace {
 
-/// What the broker writes for a plain queued job.
+// What the broker writes for a plain queued job …
 constexpr const char* kInsert =
-    "INSERT INTO job (id, state, lane, priority, batch, replay_of, max_attempts, timeout, backoff, "
-    "absolute, enqueued_at, lease, worker, deliveries, attempts, crashes, attempts_base, "
-    "crashes_base, run_at, started_at, finished_at, finish_seq, payload_bytes, checksum, "
-    "result_checksum, crashes_max, retry, expires_at, unique_key, unique_scope, unique_held, "
-    "ready_in, due_at, gives_up_at, error, payload, result) VALUES (?1, 2, 1, 100, 1, 0, 3, 0, 0, "
-    "0, 1700000000000, 0, 0, 0, 0, 0, 0, 0, 1700000000000, 0, 0, NULL, length(?3), ?2, NULL, 3, "
-    "NULL, 0, NULL, 1, 0, 1, NULL, NULL, '', ?3, NULL)";
+    "INSERT INTO job (id, lane, priority, batch, replay_of, max_attempts, timeout, backoff, "
+    "absolute, enqueued_at, payload_bytes, checksum, crashes_max, retry, expires_at, unique_key, "
+    "unique_scope, payload) VALUES (?1, 1, 100, 1, 0, 3, 0, 0, 0, 1700000000000, length(?3), ?2, "
+    "3, NULL, 0, NULL, 1, ?3)";
+constexpr const char* kInsertReady = "INSERT INTO ready (lane, priority, id) VALUES (1, 100, ?1)";
 
-/// What it writes when that job has ended well.
-constexpr const char* kUpdate =
-    "UPDATE job SET state = 4, worker = 1, deliveries = 1, attempts = 1, started_at = "
-    "1700000000000, finished_at = 1700000000000, finish_seq = ?1, ready_in = NULL, result_checksum "
-    "= ?2, result = "
-    "?3 WHERE id = ?1 AND state = 2 AND lease = 0";
+// … and when that job has ended well.
+constexpr const char* kEnd =
+    "INSERT INTO status (id, state, lease, worker, deliveries, attempts, crashes, attempts_base, "
+    "crashes_base, run_at, started_at, finished_at, finish_seq, batch, unique_held, gives_up_at, "
+    "error, result_checksum, result) VALUES (?1, 4, ?1, 1, 1, 1, 0, 0, 0, 1700000000000, "
+    "1700000000000, 1700000000000, ?1, 1, 0, NULL, '', ?2, ?3)";
+constexpr const char* kEndReady = "DELETE FROM ready WHERE lane = 1 AND priority = 100 AND id = ?1";
 
 sqlite3_int64 checksum(std::size_t row) {
   return static_cast<sqlite3_int64>(row * 0x9E3779B97F4A7C15ULL >> 1);
@@ -48,13 +47,13 @@ BareTable::BareTable(const std::string& folder, std::size_t payload_bytes)
   }
   check(sqlite3_open(path.c_str(), &database_));
   execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536");
-  insert_ = prepare(kInsert);
-  update_ = prepare(kUpdate);
+  insert_ = {prepare(kInsert), prepare(kInsertReady)};
+  end_ = {prepare(kEnd), prepare(kEndReady)};
 }
 
 BareTable::~BareTable() {
-  sqlite3_finalize(insert_);
-  sqlite3_finalize(update_);
+  for (sqlite3_stmt* statement : {insert_.job, insert_.ready, end_.job, end_.ready})
+    sqlite3_finalize(statement);
   sqlite3_close(database_);
 }
 
@@ -73,21 +72,17 @@ sqlite3_stmt* BareTable::prepare(const char* sql) {
   return statement;
 }
 
-void BareTable::insert_one() {
-  const std::size_t row = ++rows_;
-  sqlite3_bind_int64(insert_, 1, static_cast<sqlite3_int64>(row));
-  sqlite3_bind_int64(insert_, 2, checksum(row));
-  sqlite3_bind_text(insert_, 3, payload_.data(), static_cast<int>(payload_.size()), SQLITE_STATIC);
-  check(sqlite3_step(insert_));
-  sqlite3_reset(insert_);
-}
-
-void BareTable::update_one(std::size_t row) {
-  sqlite3_bind_int64(update_, 1, static_cast<sqlite3_int64>(row));
-  sqlite3_bind_int64(update_, 2, checksum(row));
-  sqlite3_bind_text(update_, 3, payload_.data(), static_cast<int>(payload_.size()), SQLITE_STATIC);
-  check(sqlite3_step(update_));
-  sqlite3_reset(update_);
+void BareTable::write(const Pair& statements, std::size_t row) {
+  const auto id = static_cast<sqlite3_int64>(row);
+  sqlite3_bind_int64(statements.job, 1, id);
+  sqlite3_bind_int64(statements.job, 2, checksum(row));
+  sqlite3_bind_text(statements.job, 3, payload_.data(), static_cast<int>(payload_.size()),
+                    SQLITE_STATIC);
+  sqlite3_bind_int64(statements.ready, 1, id);
+  for (sqlite3_stmt* statement : {statements.job, statements.ready}) {
+    check(sqlite3_step(statement));
+    sqlite3_reset(statement);
+  }
 }
 
 double BareTable::run(std::size_t rows, std::size_t rows_each,
@@ -106,7 +101,7 @@ double BareTable::insert(std::size_t rows, std::size_t rows_each) {
 }
 
 double BareTable::update(std::size_t rows_each) {
-  return run(rows_, rows_each, &BareTable::update_one);
+  return run(rows_, rows_each, &BareTable::end_one);
 }
 
 std::vector<double> BareTable::commit_one_by_one(std::size_t count,
@@ -116,7 +111,7 @@ std::vector<double> BareTable::commit_one_by_one(std::size_t count,
     if (pause.count() > 0) std::this_thread::sleep_for(pause);
     const auto begin = Clock::now();
     execute("BEGIN IMMEDIATE");
-    insert_one();
+    insert_next(0);
     execute("COMMIT");
     taken.push_back(ms_since(begin));
   }

@@ -10,7 +10,7 @@ struct sqlite3_stmt;
 
 namespace millrace::bench {
 
-/// The broker's own `job` table with nothing around it: same file format, same indexes, WAL,
+/// The broker's own tables of jobs with nothing around them: same file format, same indexes, WAL,
 /// synchronous=FULL. Throws std::runtime_error.
 class BareTable {
  public:
@@ -32,15 +32,20 @@ class BareTable {
   void execute(const char* sql);
   void check(int result);
   [[nodiscard]] sqlite3_stmt* prepare(const char* sql);
-  void insert_one();
-  void update_one(std::size_t row);
+  /// What is written of a job in two of the tables.
+  struct Pair {
+    sqlite3_stmt* job = nullptr;
+    sqlite3_stmt* ready = nullptr;
+  };
+  void write(const Pair& statements, std::size_t row);
   [[nodiscard]] double run(std::size_t rows, std::size_t rows_each,
                            void (BareTable::*one)(std::size_t));
-  void insert_next(std::size_t) { insert_one(); }
+  void insert_next(std::size_t) { write(insert_, ++rows_); }
+  void end_one(std::size_t row) { write(end_, row); }
 
   sqlite3* database_ = nullptr;
-  sqlite3_stmt* insert_ = nullptr;
-  sqlite3_stmt* update_ = nullptr;
+  Pair insert_;
+  Pair end_;
   std::string payload_;
   std::size_t rows_ = 0;
 };

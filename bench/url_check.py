@@ -52,7 +52,7 @@ class Bench:
         with sqlite3.connect(f"file:{db}?mode=ro", uri=True) as rows:
             done, = rows.execute("SELECT count(*) FROM jobs WHERE state = 'done' "
                                  "AND attempts = 1").fetchone()
-            last, = rows.execute("SELECT max(finished_at) FROM job").fetchone()
+            last, = rows.execute("SELECT max(finished_at) FROM status").fetchone()
         if done != self.options.urls:
             raise Failed(f"{done} of {self.options.urls} checks were done")
         return {**self.figures(ended, last / 1000 - begin), "broker_cpu_us": broker_cpu}

@@ -178,7 +178,8 @@ void write_job(Core& core, JobId id, Job& job) {
   } else {
     writes.updates.push_back({id, job.from_state, job.from_lease, job.status,
                               std::exchange(job.result, std::nullopt),
-                              job.spec.expires_at == Time{} && job.spec.unique_key.empty()});
+                              job.spec.expires_at == Time{} && job.spec.unique_key.empty(),
+                              job.spec.lane, job.spec.priority, job.spec.batch});
   }
   job.fresh = job.dirty = false;
   if (job.indexed) return;

@@ -132,7 +132,7 @@ struct JobSpec {
 /// How a job stands.
 struct JobStatus {
   JobState state = JobState::ready;
-  LeaseId lease;    ///< of the current or last delivery
+  LeaseId lease;    ///< of the current or last delivery; rises with every lease of the job
   WorkerId worker;  ///< of the current or last delivery
   int deliveries = 0;
   int attempts = 0;
@@ -175,14 +175,18 @@ struct JobInsert {
   Payload payload;
 };
 
-/// Guarded: the row must still be in `from_state` under `from_lease`, else it is a bug (exit 70).
+/// Guarded: the job must still be in `from_state` under `from_lease`, else it is a bug (exit 70).
 struct JobUpdate {
   JobId id;
   JobState from_state = JobState::ready;
   LeaseId from_lease;
   JobStatus status;
   std::optional<Payload> result;  ///< set when the job is done
-  bool plain = false;             ///< its spec has neither an expires_at nor a unique key
+  // Of its spec, so that a store need not look them up.
+  bool plain = false;  ///< it has neither an expires_at nor a unique key
+  LaneId lane;
+  int priority = kPriorityDefault;
+  BatchId batch;
 };
 
 /// Everything one transaction writes.
@@ -194,7 +198,7 @@ struct WriteBatch {
   std::vector<WorkerRow> workers;  ///< insert or replace
   std::vector<RequestRow> requests;
   std::vector<JobInsert> inserts;
-  std::vector<JobUpdate> updates;
+  std::vector<JobUpdate> updates;  ///< one at most for each job
   std::vector<AttemptRow> attempts;
   std::vector<KindRow> kinds;              ///< insert, replace or delete
   std::vector<UniqueRow> unique_released;  ///< first; each must be there as it says

@@ -7,6 +7,7 @@
 
 #include "broker/store/new_file.h"
 #include "broker/store/schema.h"
+#include "broker/store/sqlite_rows.h"
 #include "broker/store/sqlite_settings.h"
 #include "broker/store/store_files.h"
 #include "common/util/clock.h"
@@ -59,6 +60,35 @@ void copy_database(const std::string& from, const std::string& shown, const std:
   copy.run(to).finish();
 }
 
+/// Makes every leased job ready, uncharged. Returns how many.
+std::uint64_t end_leases(const sqlite::Connection& connection) {
+#define MR_LEASED \
+  "lease CROSS JOIN job ON job.id = lease.job LEFT JOIN status ON status.id = job.id "
+  connection.execute(
+      "UPDATE lane SET ready = ready + running.jobs, leased = leased - running.jobs FROM "
+      "(SELECT job.lane AS id, count(*) AS jobs FROM " MR_LEASED "WHERE " MR_STATE
+      " = 3 GROUP BY job.lane) AS running WHERE lane.id = running.id");
+  connection.execute(
+      "INSERT INTO ready (lane, priority, id) "
+      "SELECT job.lane, job.priority, job.id FROM " MR_LEASED "WHERE " MR_STATE " = 3");
+  // A first lease may stand in `lease` only.
+  connection.execute(
+      "INSERT INTO status (id, state, lease, worker, deliveries, attempts, crashes, attempts_base, "
+      "crashes_base, run_at, started_at, finished_at, batch, unique_held, error) "
+      "SELECT job.id, 3, lease.lease, lease.worker, 1, 0, 0, 0, 0, 0, 0, 0, job.batch, 0, '' "
+      "FROM " MR_LEASED "WHERE " MR_LEASED_SINCE
+      " ON CONFLICT (id) DO UPDATE SET state = 3, lease = excluded.lease, "
+      "worker = excluded.worker, deliveries = 1");
+  connection.execute("DELETE FROM lease");
+#undef MR_LEASED
+  return static_cast<std::uint64_t>(
+      sqlite::Statement(connection,
+                        "UPDATE status SET state = 2, started_at = 0, run_at = ?, gives_up_at = "
+                        "(SELECT nullif(expires_at, 0) FROM job WHERE job.id = status.id) "
+                        "WHERE state = 3")
+          .execute(read_clocks().utc));
+}
+
 /// Ends everything that the leases of the backup's life could still do.
 Restored begin_new_life(const std::string& path) {
   const sqlite::Connection connection(path, sqlite::Access::write, {});
@@ -71,16 +101,7 @@ Restored begin_new_life(const std::string& path) {
   if (epoch > kEpochMax)
     throw StoreError(ErrorCode::storage_failed,
                      "the backup comes from a chain of too many restores: its epochs are used up");
-  connection.execute(
-      "UPDATE lane SET ready = ready + running.jobs, leased = leased - running.jobs FROM "
-      "(SELECT lane AS id, count(*) AS jobs FROM job WHERE state = 3 GROUP BY lane) AS running "
-      "WHERE lane.id = running.id");
-  restored.leases_ended = static_cast<std::uint64_t>(
-      sqlite::Statement(connection,
-                        "UPDATE job SET state = 2, started_at = 0, run_at = ?, ready_in = lane, "
-                        "gives_up_at = nullif(expires_at, 0) WHERE state = 3")
-          .execute(read_clocks().utc));
-  connection.execute("DELETE FROM lease_list");
+  restored.leases_ended = end_leases(connection);
   sqlite::Statement(connection,
                     "UPDATE meta SET epoch = ?1, last_job = last_job + ?2, "
                     "last_finish = last_finish + ?2, last_output = last_output + ?2, clean = 1")

@@ -5,11 +5,11 @@
 #include <algorithm>
 
 #include "broker/store/checksum.h"
-#include "broker/store/lease_list.h"
 #include "broker/store/schema.h"
 #include "broker/store/sqlite_rows.h"
 #include "broker/store/sqlite_settings.h"
 #include "broker/store/store_files.h"
+#include "broker/store/table_check.h"
 
 namespace millrace::broker {
 namespace {
@@ -75,8 +75,7 @@ class FileWalk {
 
   void run() {
     read_names();
-    read_waiting();
-    read_lease_list();
+    check_tables(connection_, sink_);
     read_jobs();
     read_outputs();
     check_.finish();
@@ -124,35 +123,13 @@ class FileWalk {
          [&](const sqlite::Rows& row) { check_.add(read_unique(row)); });
   }
 
-  /// The columns that the indexes of open jobs stand on.
-  void read_waiting() {
-    read(
-        "SELECT id FROM job WHERE ready_in IS NOT iif(state IN (2, 3), lane, NULL) "
-        "OR due_at IS NOT iif(state = 1, run_at, NULL) "
-        "OR gives_up_at IS NOT iif(state IN (1, 2), nullif(expires_at, 0), NULL)",
-        [&](const sqlite::Rows& row) {
-          sink_({"waiting",
-                 fmt::format("job {} is not where its state says that it waits", row.natural(0))});
-        });
-  }
-
-  void read_lease_list() {
-    try {
-      listed_ = LeaseListReader(connection_).listed();
-    } catch (const sqlite::SqliteError&) {
-      throw;
-    } catch (const StoreError& damage) {
-      sink_({"lease", damage.what()});
-    }
-    std::sort(listed_.begin(), listed_.end());
-  }
-
   void read_jobs() {
     RunWalk runs(connection_);
     const auto orphan = [&](const AttemptRow& run) { check_.add_orphan(run); };
-    sqlite::Statement statement(connection_, "SELECT " MR_JOB_FIXED_COLUMNS
-                                             ", payload, result, result_checksum FROM job "
-                                             "ORDER BY id");
+    sqlite::Statement statement(connection_,
+                                "SELECT " MR_JOB_FIXED_COLUMNS
+                                ", job.payload, status.result, "
+                                "status.result_checksum FROM " MR_JOBS "ORDER BY job.id");
     auto rows = statement.run();
     while (rows.next()) {
       const auto id = rows.id<JobId>(0);
@@ -184,10 +161,6 @@ class FileWalk {
     const JobRecord job = read_job(rows, PayloadRead::none);
     ++summary_.states.at(static_cast<std::size_t>(state));
     if (options_.on_job) options_.on_job(id, job.status.state);
-    if (job.status.state == JobState::leased &&
-        !std::binary_search(listed_.begin(), listed_.end(), id))
-      sink_(
-          {"lease", fmt::format("job {} is leased and not in the list of leased jobs", id.value)});
     check_sums(rows, job);
     check_.add(job, rows.payload(rows.column("result")), runs);
   }
@@ -211,7 +184,6 @@ class FileWalk {
   FileSummary& summary_;
   const Marks marks_;
   RowCheck check_;
-  std::vector<JobId> listed_;  ///< in the list of leased jobs, sorted
 };
 
 void check_pages(const sqlite::Connection& connection, const ViolationSink& sink) {

@@ -14,8 +14,10 @@ void create_2(const sqlite::Connection& connection);
 void create_3(const sqlite::Connection& connection);
 /// Version 4: leased jobs stay in the index of ready ones, and are listed.
 void create_4(const sqlite::Connection& connection);
+/// Version 5: what a job is apart from how it stands; `ready` and `lease`.
+void create_5(const sqlite::Connection& connection);
 
-/// The views `jobs` and `attempts`, as they are since version 2.
+/// The views `jobs` and `attempts`, as they were from version 2 to 4.
 void create_job_views(const sqlite::Connection& connection);
 
 /// SQL that shows a column of times as ISO 8601, UTC, with milliseconds; NULL for 0.

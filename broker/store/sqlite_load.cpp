@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
+#include <map>
 #include <set>
 
 #include "broker/store/job_filter.h"
@@ -32,11 +34,8 @@ bool take(sqlite::Rows rows, std::size_t jobs_max, std::vector<JobRecord>& jobs)
 Loaded SqliteStore::answer(const LoadReady& load) {
   LoadedReady loaded{.lane = load.lane, .jobs = {}};
   const std::size_t rows_max = load.jobs_max + 1;  // one more tells whether that is the end
-  Statements& s = *statements_;
   loaded.end =
-      take(s.load_ready_same.run(load.lane, load.after_priority, load.after_id, rows_max),
-           load.jobs_max, loaded.jobs) &&
-      take(s.load_ready_above.run(load.lane, load.after_priority, rows_max - loaded.jobs.size()),
+      take(statements_->load_ready.run(load.lane, load.after_priority, load.after_id, rows_max),
            load.jobs_max, loaded.jobs);
   return loaded;
 }
@@ -183,10 +182,10 @@ std::uint64_t SqliteStore::outputs_of(const JobRecord& job) {
 
 std::vector<JobRecord> SqliteStore::leased_jobs() {
   std::vector<JobRecord> jobs;
-  for (const JobId id : statements_->lease_list.load()) {
-    auto rows = statements_->load_job.run(id);
-    if (rows.next()) jobs.push_back(read_job(rows, PayloadRead::small));
-  }
+  take(statements_->load_leased.run(), std::numeric_limits<std::size_t>::max(), jobs);
+  std::map<JobId, LeaseTable::Held> leases;
+  for (const JobRecord& job : jobs) leases[job.id] = {job.status.lease, job.status.worker};
+  statements_->leases.load(std::move(leases));
   std::sort(jobs.begin(), jobs.end(),
             [](const auto& a, const auto& b) { return a.status.lease < b.status.lease; });
   for (JobRecord& job : jobs) job.outputs = outputs_of(job);

@@ -145,34 +145,23 @@ bool SqliteQuery::is_in_short_indexes(const JobMatcher& matcher) {
   auto counts = statements_->open_counts.run();
   if (!counts.next()) return false;
   std::uint64_t entries = 0;
-  const bool ready = matcher.lets_through(JobState::ready);
   if (matcher.lets_through(JobState::scheduled)) entries += counts.natural(0);
-  if (ready) entries += counts.natural(1);
-  // Leased ones are read to be selected, or to be left out.
-  if (ready || matcher.lets_through(JobState::leased)) entries += counts.natural(2);
+  if (matcher.lets_through(JobState::ready)) entries += counts.natural(1);
+  if (matcher.lets_through(JobState::leased)) entries += counts.natural(2);
   return entries <= kIndexEntriesMax;
 }
 
 /// Gives `take` the open jobs in the states that `matcher` lets through.
 void SqliteQuery::take_open(const JobMatcher& matcher, const IdRange& range,
                             const std::function<void(std::uint64_t)>& take) {
-  const bool ready = matcher.lets_through(JobState::ready);
-  const bool leased = matcher.lets_through(JobState::leased);
-  if (matcher.lets_through(JobState::scheduled)) {
-    auto rows = statements_->scheduled_ids.run(range.low, range.high);
+  const std::pair<JobState, sqlite::Statement&> open[] = {
+      {JobState::scheduled, statements_->scheduled_ids},
+      {JobState::ready, statements_->ready_ids},
+      {JobState::leased, statements_->leased_ids}};
+  for (const auto& [state, ids] : open) {
+    if (!matcher.lets_through(state)) continue;
+    auto rows = ids.run(range.low, range.high);
     while (rows.next()) take(rows.natural(0));
-  }
-  // One index holds the jobs of both states, which only the list tells apart without their rows.
-  std::vector<JobId> listed;
-  if (ready != leased) listed = statements_->lease_list.leased();
-  if (ready) {
-    auto rows = statements_->ready_and_leased_ids.run(range.low, range.high);
-    while (rows.next())
-      if (!std::binary_search(listed.begin(), listed.end(), rows.id<JobId>(0)))
-        take(rows.natural(0));
-  } else {
-    for (const JobId id : listed)
-      if (id.value > range.low && id.value <= range.high) take(id.value);
   }
 }
 

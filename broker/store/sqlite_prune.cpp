@@ -70,6 +70,8 @@ void SqliteStore::delete_jobs(const std::vector<JobId>& jobs) {
   for (const JobId job : jobs) {
     statements_->delete_attempts.execute(job);
     statements_->delete_outputs.execute(job);
+    statements_->delete_lease.execute(job);
+    statements_->delete_status.execute(job);
     statements_->delete_job.execute(job);
   }
 }

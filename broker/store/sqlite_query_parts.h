@@ -4,27 +4,30 @@
 
 #include <functional>
 
-#include "broker/store/lease_list.h"
 #include "broker/store/sqlite_query.h"
 #include "broker/store/sqlite_rows.h"
 
 namespace millrace::broker {
 
 struct SqliteQuery::Statements {
-  explicit Statements(const sqlite::Connection& db) : connection(db), lease_list(db) {}
+  explicit Statements(const sqlite::Connection& db) : connection(db) {}
 
   const sqlite::Connection& connection;
-  LeaseListReader lease_list;
 
   sqlite::Statement last_finish{connection, "SELECT last_finish FROM meta"};
-#define MR_RESULT_COLUMNS \
-  "id, lane, state, result, result_checksum, error, attempts, finish_seq, started_at, finished_at"
-  sqlite::Statement results{connection,
-                            "SELECT " MR_RESULT_COLUMNS
-                            " FROM job INDEXED BY job_ended WHERE batch = ? AND finish_seq > ? "
-                            "ORDER BY finish_seq LIMIT ?"};
-  sqlite::Statement result{connection, "SELECT " MR_RESULT_COLUMNS " FROM job WHERE id = ?"};
-  sqlite::Statement job_state{connection, "SELECT state FROM job WHERE id = ?"};
+  // Of ended jobs, whose row of `status` says it all.
+#define MR_RESULT_COLUMNS                                                                 \
+  "job.id, job.lane, status.state, status.result, status.result_checksum, status.error, " \
+  "status.attempts, status.finish_seq, status.started_at, status.finished_at"
+  sqlite::Statement results{connection, "SELECT " MR_RESULT_COLUMNS
+                                        " FROM status INDEXED BY status_ended "
+                                        "CROSS JOIN job ON job.id = status.id "
+                                        "WHERE status.batch = ? AND status.finish_seq > ? "
+                                        "ORDER BY status.finish_seq LIMIT ?"};
+  sqlite::Statement result{connection, "SELECT " MR_RESULT_COLUMNS
+                                       " FROM status CROSS JOIN job ON job.id = status.id "
+                                       "WHERE status.id = ?"};
+  sqlite::Statement job_state{connection, "SELECT " MR_STATE " FROM " MR_JOBS "WHERE job.id = ?"};
   sqlite::Statement outputs{connection,
                             "SELECT seq, attempt, type, data, at FROM output INDEXED BY output_job "
                             "WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?"};
@@ -33,32 +36,37 @@ struct SqliteQuery::Statements {
                              "WHERE job = ? AND type = 1 ORDER BY seq DESC LIMIT 1"};
   sqlite::Statement highest{connection, "SELECT max(id) FROM job"};
 
-#define MR_FILTER_COLUMNS "id, state, lane, batch, enqueued_at, finished_at, unique_key"
-  sqlite::Statement walk_up{
-      connection, "SELECT " MR_FILTER_COLUMNS " FROM job WHERE id > ? AND id <= ? ORDER BY id"};
-  sqlite::Statement walk_down{connection, "SELECT " MR_FILTER_COLUMNS
-                                          " FROM job WHERE id > ? AND id <= ? ORDER BY id DESC"};
-  sqlite::Statement filter_row{connection, "SELECT " MR_FILTER_COLUMNS " FROM job WHERE id = ?"};
-  // These read an index only.
+#define MR_FILTER_ROWS                       \
+  "SELECT job.id, " MR_STATE                 \
+  ", job.lane, job.batch, job.enqueued_at, " \
+  "status.finished_at, job.unique_key FROM " MR_JOBS
+  sqlite::Statement walk_up{connection,
+                            MR_FILTER_ROWS "WHERE job.id > ? AND job.id <= ? ORDER BY job.id"};
+  sqlite::Statement walk_down{
+      connection, MR_FILTER_ROWS "WHERE job.id > ? AND job.id <= ? ORDER BY job.id DESC"};
+  sqlite::Statement filter_row{connection, MR_FILTER_ROWS "WHERE job.id = ?"};
+  // These do not read the rows of the jobs.
   sqlite::Statement ended_ids{
       connection,
-      "SELECT id FROM job INDEXED BY job_ended WHERE batch = ?3 AND finish_seq IS NOT NULL "
+      "SELECT id FROM status INDEXED BY status_ended WHERE batch = ?3 AND finish_seq IS NOT NULL "
       "AND id > ?1 AND id <= ?2"};
-  sqlite::Statement ready_and_leased_ids{connection,
-                                         "SELECT id FROM job INDEXED BY job_ready WHERE ready_in "
-                                         "IS NOT NULL AND id > ?1 AND id <= ?2"};
+  sqlite::Statement ready_ids{connection, "SELECT id FROM ready WHERE id > ?1 AND id <= ?2"};
+  sqlite::Statement leased_ids{
+      connection,
+      "SELECT lease.job FROM lease LEFT JOIN status ON status.id = lease.job "
+      "WHERE lease.job > ?1 AND lease.job <= ?2 AND " MR_STATE " = 3"};
   sqlite::Statement scheduled_ids{connection,
-                                  "SELECT id FROM job INDEXED BY job_scheduled WHERE due_at IS NOT "
-                                  "NULL AND id > ?1 AND id <= ?2"};
+                                  "SELECT id FROM status INDEXED BY status_scheduled "
+                                  "WHERE state = 1 AND id > ?1 AND id <= ?2"};
   sqlite::Statement open_counts{connection,
                                 "SELECT coalesce(sum(scheduled), 0), coalesce(sum(ready), 0), "
                                 "coalesce(sum(leased), 0) FROM lane"};
 
-  sqlite::Statement job{connection,
-                        "SELECT " MR_JOB_FIXED_COLUMNS ", NULL, NULL, NULL FROM job WHERE id = ?"};
+#define MR_JOB_RESULT ", job.payload, status.result, status.result_checksum FROM " MR_JOBS
+  sqlite::Statement job{connection, "SELECT " MR_JOB_FIXED_COLUMNS
+                                    ", NULL, NULL, NULL FROM " MR_JOBS "WHERE job.id = ?"};
   sqlite::Statement job_whole{connection,
-                              "SELECT " MR_JOB_FIXED_COLUMNS
-                              ", payload, result, result_checksum FROM job WHERE id = ?"};
+                              "SELECT " MR_JOB_FIXED_COLUMNS MR_JOB_RESULT "WHERE job.id = ?"};
   sqlite::Statement lanes{connection, "SELECT " MR_LANE_COLUMNS " FROM lane ORDER BY id"};
   sqlite::Statement lane{connection, "SELECT queue, kind FROM lane WHERE id = ?"};
   sqlite::Statement worker{connection, "SELECT name FROM worker WHERE id = ?"};

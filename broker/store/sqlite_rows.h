@@ -9,19 +9,42 @@
 namespace millrace::broker {
 
 // As macros, because SQL text is put together by the compiler.
+
+// A job is one row of `job` that never changes. How it stands is its row of `status`; without one
+// it is as it was enqueued. A lease in `lease` that is above the one of the status was given since,
+// and is then the first (lease_table.h). Every reader sees the three as one:
+#define MR_JOBS "job LEFT JOIN status ON status.id = job.id LEFT JOIN lease ON lease.job = job.id "
+#define MR_LEASED_SINCE "lease.lease > coalesce(status.lease, 0)"
+#define MR_STATE "iif(" MR_LEASED_SINCE ", 3, coalesce(status.state, 2))"
+#define MR_WORKER "iif(" MR_LEASED_SINCE ", lease.worker, status.worker)"
+
+// What is NULL for want of a row of `status` reads as 0 or empty.
+#define MR_JOB_COLUMNS(state, lease, worker, deliveries)                                          \
+  "job.id, " state                                                                                \
+  " AS state, job.lane, job.priority, job.batch, job.replay_of, "                                 \
+  "job.max_attempts, job.timeout, job.backoff, job.absolute, job.enqueued_at, " lease ", " worker \
+  ", " deliveries                                                                                 \
+  ", status.attempts, status.crashes, status.attempts_base, "                                     \
+  "status.crashes_base, coalesce(status.run_at, job.enqueued_at), status.started_at, "            \
+  "status.finished_at, status.finish_seq, job.payload_bytes, job.checksum AS checksum, "          \
+  "status.error, job.crashes_max, job.retry, job.expires_at, job.unique_key, "                    \
+  "job.unique_scope, status.unique_held"
+/// Of MR_JOBS.
 #define MR_JOB_FIXED_COLUMNS                                                                 \
-  "id, state, lane, priority, batch, replay_of, max_attempts, timeout, backoff, absolute, "  \
-  "enqueued_at, lease, worker, deliveries, attempts, crashes, attempts_base, crashes_base, " \
-  "run_at, started_at, finished_at, finish_seq, payload_bytes, checksum, error, "            \
-  "crashes_max, retry, expires_at, unique_key, unique_scope, unique_held"
-/// The column of what is selected after MR_JOB_FIXED_COLUMNS: the payload.
+  MR_JOB_COLUMNS(MR_STATE, "iif(" MR_LEASED_SINCE ", lease.lease, status.lease)", MR_WORKER, \
+                 "coalesce(status.deliveries, 0) + coalesce(" MR_LEASED_SINCE ", 0)")
+/// Of jobs that cannot be leased since, with their row of `status` only.
+#define MR_JOB_WAITING_COLUMNS \
+  MR_JOB_COLUMNS("coalesce(status.state, 2)", "status.lease", "status.worker", "status.deliveries")
+/// The column of what is selected after one of the two: the payload.
 inline constexpr int kJobPayloadColumn = 31;
-/// With the payload if it is small.
-#define MR_JOB_SMALL \
-  "SELECT " MR_JOB_FIXED_COLUMNS ", iif(payload_bytes <= 1024, payload, NULL) FROM job "
+/// The payload if it is small.
+#define MR_PAYLOAD_SMALL "iif(job.payload_bytes <= 1024, job.payload, NULL)"
+static_assert(kPayloadInlineMax == 1024, "MR_PAYLOAD_SMALL says it too");
+#define MR_JOB_SMALL "SELECT " MR_JOB_FIXED_COLUMNS ", " MR_PAYLOAD_SMALL " FROM " MR_JOBS
+#define MR_WAITING_SMALL "SELECT " MR_JOB_WAITING_COLUMNS ", " MR_PAYLOAD_SMALL " FROM "
 /// With the payload in any case.
-#define MR_JOB_WHOLE "SELECT " MR_JOB_FIXED_COLUMNS ", payload FROM job "
-static_assert(kPayloadInlineMax == 1024, "MR_JOB_SMALL says it too");
+#define MR_JOB_WHOLE "SELECT " MR_JOB_FIXED_COLUMNS ", job.payload FROM " MR_JOBS
 
 #define MR_LANE_COLUMNS                                                                  \
   "id, queue, kind, blocked, scheduled, ready, leased, done, dead, cancelled, expired, " \
@@ -34,8 +57,9 @@ static_assert(kPayloadInlineMax == 1024, "MR_JOB_SMALL says it too");
 
 enum class PayloadRead : std::uint8_t { none, small, whole };
 
-/// Reads a row whose first columns are MR_JOB_FIXED_COLUMNS and the payload, as far as `payload`
-/// says it was asked for; verifies the checksum whenever the payload was read. Throws corrupt.
+/// Reads a row whose first columns are MR_JOB_FIXED_COLUMNS (or …WAITING…) and the payload, as far
+/// as `payload` says it was asked for; verifies the checksum whenever the payload was read. Throws
+/// corrupt.
 [[nodiscard]] JobRecord read_job(const sqlite::Rows& rows, PayloadRead payload);
 [[nodiscard]] LaneRow read_lane(const sqlite::Rows& rows);
 [[nodiscard]] BatchRow read_batch(const sqlite::Rows& rows);

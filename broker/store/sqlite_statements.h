@@ -3,21 +3,21 @@
 // The prepared statements of SqliteStore; private to its sources. Indexes are named where the time
 // of a statement depends on them, so that no statistics can change the plan.
 
-#include "broker/store/lease_list.h"
+#include "broker/store/bulk_insert.h"
+#include "broker/store/lease_table.h"
+#include "broker/store/ready_table.h"
 #include "broker/store/sqlite_rows.h"
 #include "broker/store/sqlite_store.h"
 
 namespace millrace::broker {
 
 struct SqliteStore::Statements {
-  /// Columns in the order of the table, so that SQLite need not copy them.
-  static std::string insert_plain_sql(std::size_t rows);
-
-  Statements(const sqlite::Connection& db, std::size_t lease_list_slack)
-      : connection(db), lease_list(db, lease_list_slack) {}
+  Statements(const sqlite::Connection& db, std::size_t lease_rows_slack)
+      : connection(db), leases(db, lease_rows_slack), ready(db) {}
 
   const sqlite::Connection& connection;
-  LeaseList lease_list;
+  LeaseTable leases;
+  ReadyTable ready;
 
   sqlite::Statement fence{
       connection,
@@ -68,60 +68,76 @@ struct SqliteStore::Statements {
       connection,
       "INSERT INTO output (seq, job, lease, n, attempt, type, at, data) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?)"};
-  sqlite::Statement insert_job{connection,
-                               "INSERT INTO job (" MR_JOB_FIXED_COLUMNS
-                               ", payload, ready_in, due_at, gives_up_at) "
-                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
-                               "?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, "
-                               "?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)"};
-  // Jobs without any of the rarer things (is_plain): most of their columns need no value from
-  // outside, and a statement for many opens the table and its indexes once.
-  static constexpr std::size_t kInsertRows = 16;
-  sqlite::Statement insert_plain{connection, insert_plain_sql(1)};
-  sqlite::Statement insert_plain_rows{connection, insert_plain_sql(kInsertRows)};
-  // What most jobs go through: they are leased once and done at the first try. The columns that
-  // change are few, and SQLite only looks at the indexes that stand on them: a first lease is in
-  // none of them.
-  sqlite::Statement first_lease{connection,
-                                "UPDATE job SET state = 3, lease = ?2, worker = ?3, deliveries = 1 "
-                                "WHERE id = ?1 AND state = 2 AND lease = 0"};
-  sqlite::Statement first_done{
+  // Columns in the order of the table, so that SQLite need not copy them. No statement is undone on
+  // its own, so with OR ROLLBACK SQLite need not keep what it would undo it with.
+  BulkInsert insert_jobs{connection,
+                         "INSERT OR ROLLBACK INTO job (id, lane, priority, batch, replay_of, "
+                         "max_attempts, timeout, backoff, absolute, enqueued_at, payload_bytes, "
+                         "checksum, crashes_max, retry, expires_at, unique_key, unique_scope, "
+                         "payload)",
+                         "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+  // What most jobs go through: they are leased once and done at the first try. Few have a row yet:
+  // those that were made ready again before, or whose start was written.
+  BulkInsert first_done{
       connection,
-      "UPDATE job SET state = 4, attempts = 1, started_at = ?3, finished_at = ?4, "
-      "finish_seq = ?5, ready_in = NULL, result = ?6, result_checksum = ?7 "
-      "WHERE id = ?1 AND state = 3 AND lease = ?2"};
-  sqlite::Statement update_job{
+      "INSERT INTO status (id, state, lease, worker, deliveries, attempts, crashes, attempts_base, "
+      "crashes_base, run_at, started_at, finished_at, finish_seq, batch, unique_held, gives_up_at, "
+      "error, result_checksum, result)",
+      "(?, 4, ?, ?, 1, 1, 0, 0, 0, ?, ?, ?, ?, ?, 0, NULL, '', ?, ?)",
+      "ON CONFLICT (id) DO UPDATE SET state = 4, lease = excluded.lease, worker = excluded.worker, "
+      "deliveries = 1, attempts = 1, run_at = excluded.run_at, started_at = excluded.started_at, "
+      "finished_at = excluded.finished_at, finish_seq = excluded.finish_seq, error = '', "
+      "result_checksum = excluded.result_checksum, result = excluded.result "
+      "WHERE (state = 3 AND lease = excluded.lease) OR (state = 2 AND lease = 0)"};
+  // A job that is leased for the first time may have a row that does not say so.
+  sqlite::Statement change_status{
       connection,
-      "UPDATE job SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
+      "UPDATE status SET state = ?4, lease = ?5, worker = ?6, deliveries = ?7, attempts = ?8, "
       "crashes = ?9, attempts_base = ?10, crashes_base = ?11, run_at = ?12, started_at = ?13, "
       "finished_at = ?14, finish_seq = ?15, error = ?16, unique_held = ?17, "
-      "ready_in = iif(?4 IN (2, 3), lane, NULL), due_at = iif(?4 = 1, ?12, NULL), "
-      "gives_up_at = iif(?4 IN (1, 2) AND expires_at > 0, expires_at, NULL) "
-      "WHERE id = ?1 AND state = ?2 AND lease = ?3"};
+      "gives_up_at = iif(?4 IN (1, 2), "
+      "(SELECT nullif(expires_at, 0) FROM job WHERE job.id = ?1), NULL) "
+      "WHERE id = ?1 AND (state = ?2 AND lease = ?3 OR ?2 = 3 AND state = 2 AND lease = 0)"};
+  sqlite::Statement insert_status{
+      connection,
+      "INSERT OR IGNORE INTO status (id, state, lease, worker, deliveries, attempts, crashes, "
+      "attempts_base, crashes_base, run_at, started_at, finished_at, finish_seq, error, "
+      "unique_held, batch, gives_up_at) "
+      "SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, batch, "
+      "iif(?2 IN (1, 2), nullif(expires_at, 0), NULL) FROM job WHERE id = ?1"};
   sqlite::Statement put_result{connection,
-                               "UPDATE job SET result = ?2, result_checksum = ?3 WHERE id = ?1"};
+                               "UPDATE status SET result = ?2, result_checksum = ?3 WHERE id = ?1"};
   sqlite::Statement insert_attempt{
       connection,
       "INSERT INTO attempt (job, attempt, worker, started_at, finished_at, outcome, error) "
       "VALUES (?, ?, ?, ?, ?, ?, ?)"};
 
-  // ---- loads: a range over (priority, id) takes two statements, because SQLite uses only the
-  // first column of such a pair when the second one is the rowid; leased jobs are in the index too
-  sqlite::Statement load_ready_same{
-      connection, MR_JOB_SMALL
-      "INDEXED BY job_ready WHERE ready_in = ? AND priority = ? AND id > ? "
-      "AND state = 2 ORDER BY id LIMIT ?"};
-  sqlite::Statement load_ready_above{connection, MR_JOB_SMALL
-                                     "INDEXED BY job_ready WHERE ready_in = ? AND priority > ? "
-                                     "AND state = 2 ORDER BY priority, id LIMIT ?"};
+  // ---- loads. A range over (run_at, id) takes two statements, because SQLite uses only the first
+  // column of such a pair when the second one is the rowid. CROSS JOIN keeps the order of a join.
+  sqlite::Statement load_ready{
+      connection, MR_WAITING_SMALL
+      "ready CROSS JOIN job ON job.id = ready.id LEFT JOIN status ON status.id = ready.id "
+      "WHERE ready.lane = ?1 AND (ready.priority, ready.id) > (?2, ?3) "
+      "ORDER BY ready.priority, ready.id LIMIT ?4"};
+#define MR_STATUS_JOB "CROSS JOIN job ON job.id = status.id "
   sqlite::Statement load_scheduled_same{
-      connection,
-      MR_JOB_SMALL "INDEXED BY job_scheduled WHERE due_at = ? AND id > ? ORDER BY id LIMIT ?"};
-  sqlite::Statement load_scheduled_above{
-      connection,
-      MR_JOB_SMALL "INDEXED BY job_scheduled WHERE due_at > ? ORDER BY due_at, id LIMIT ?"};
-  sqlite::Statement load_job{connection, MR_JOB_SMALL "WHERE id = ?"};
-  sqlite::Statement load_job_whole{connection, MR_JOB_WHOLE "WHERE id = ?"};
+      connection, MR_WAITING_SMALL "status INDEXED BY status_scheduled " MR_STATUS_JOB
+                                   "WHERE status.state = 1 AND status.run_at = ? AND status.id > ? "
+                                   "ORDER BY status.id LIMIT ?"};
+  sqlite::Statement load_scheduled_above{connection, MR_WAITING_SMALL
+                                         "status INDEXED BY status_scheduled " MR_STATUS_JOB
+                                         "WHERE status.state = 1 AND status.run_at > ? "
+                                         "ORDER BY status.run_at, status.id LIMIT ?"};
+  sqlite::Statement load_expiring{connection, MR_WAITING_SMALL
+                                  "status INDEXED BY status_expires " MR_STATUS_JOB
+                                  "WHERE status.gives_up_at IS NOT NULL "
+                                  "ORDER BY status.gives_up_at, status.id LIMIT ?"};
+  sqlite::Statement load_leased{connection,
+                                "SELECT " MR_JOB_FIXED_COLUMNS ", " MR_PAYLOAD_SMALL
+                                " FROM lease CROSS JOIN job ON job.id = lease.job "
+                                "LEFT JOIN status ON status.id = job.id WHERE " MR_STATE " = 3"};
+  sqlite::Statement load_job{connection, MR_JOB_SMALL "WHERE job.id = ?"};
+  sqlite::Statement load_job_whole{connection, MR_JOB_WHOLE "WHERE job.id = ?"};
   sqlite::Statement load_request{
       connection,
       "SELECT body_hash, batch, first, count, at, replay_of, ids FROM request "
@@ -138,20 +154,18 @@ struct SqliteStore::Statements {
       connection,
       "SELECT queue, key, job, until FROM unique_key "
       "WHERE queue = (SELECT queue FROM lane WHERE id = ?) AND key = ?"};
-  sqlite::Statement load_expiring{connection, MR_JOB_SMALL
-                                  "INDEXED BY job_expires WHERE gives_up_at IS NOT NULL "
-                                  "ORDER BY gives_up_at, id LIMIT ?"};
   sqlite::Statement last_output{connection,
                                 "SELECT lease, n FROM output INDEXED BY output_job WHERE job = ? "
                                 "ORDER BY seq DESC LIMIT 1"};
 
   // ---- prune
-  sqlite::Statement walk_jobs{connection,
-                              "SELECT id, state, lane, batch, enqueued_at, worker, attempts + "
-                              "crashes, finished_at, payload_bytes FROM job "
-                              "WHERE id >= ? ORDER BY id LIMIT ?"};
+  sqlite::Statement walk_jobs{connection, "SELECT job.id, " MR_STATE
+                                          ", job.lane, job.batch, job.enqueued_at, " MR_WORKER
+                                          ", status.attempts + status.crashes, "
+                                          "status.finished_at, job.payload_bytes FROM " MR_JOBS
+                                          "WHERE job.id >= ? ORDER BY job.id LIMIT ?"};
   sqlite::Statement result_bytes{connection,
-                                 "SELECT length(CAST(result AS BLOB)) FROM job WHERE id = ?"};
+                                 "SELECT length(CAST(result AS BLOB)) FROM status WHERE id = ?"};
   sqlite::Statement output_bytes{connection,
                                  "SELECT sum(length(CAST(data AS BLOB))) FROM output "
                                  "INDEXED BY output_job WHERE job = ?"};
@@ -161,13 +175,15 @@ struct SqliteStore::Statements {
                                "SELECT queue, key, job, until FROM unique_key "
                                "INDEXED BY unique_key_until WHERE until > 0 AND until < ? LIMIT ?"};
   sqlite::Statement delete_job{connection, "DELETE FROM job WHERE id = ?"};
+  sqlite::Statement delete_status{connection, "DELETE FROM status WHERE id = ?"};
+  sqlite::Statement delete_lease{connection, "DELETE FROM lease WHERE job = ?"};
   sqlite::Statement delete_attempts{connection, "DELETE FROM attempt WHERE job = ?"};
   sqlite::Statement attempt_workers{connection, "SELECT worker FROM attempt WHERE job = ?"};
   sqlite::Statement delete_batch{
       connection,
       "DELETE FROM batch WHERE id = ?1 AND open = 0 "
-      "AND (sealed <> 0 OR (owner = x'' AND created_at < ?2)) AND NOT EXISTS (SELECT 1 FROM job "
-      "INDEXED BY job_ended WHERE batch = ?1 AND finish_seq IS NOT NULL)"};
+      "AND (sealed <> 0 OR (owner = x'' AND created_at < ?2)) AND NOT EXISTS (SELECT 1 FROM "
+      "status INDEXED BY status_ended WHERE batch = ?1 AND finish_seq IS NOT NULL)"};
   sqlite::Statement walk_workers{connection, "SELECT id, left_at FROM worker ORDER BY id"};
   sqlite::Statement delete_worker{connection, "DELETE FROM worker WHERE id = ?"};
   sqlite::Statement next_prefix{

@@ -50,7 +50,7 @@ SqliteStore::SqliteStore(SqliteOptions options)
   set_up_writer(connection_, path_, options_.synchronous);
   identity_ = identify(path_);
   connection_.track_log();
-  statements_ = std::make_unique<Statements>(connection_, options_.lease_list_slack);
+  statements_ = std::make_unique<Statements>(connection_, options_.lease_rows_slack);
 }
 
 SqliteStore::~SqliteStore() {

@@ -28,8 +28,8 @@ struct SqliteOptions {
   std::size_t log_restart_bytes = 64 * kMiB;
   /// … and from this one cut, which a log that is written over again does not need.
   std::size_t log_truncate_bytes = 256 * kMiB;
-  /// The list of leased jobs may name so many too many before it is rewritten.
-  std::size_t lease_list_slack = 4096;
+  /// So many rows of leases that are over are left alone (lease_table.h).
+  std::size_t lease_rows_slack = 4096;
   /// For tests only: `PRAGMA synchronous` (2 is FULL) and a file system shim.
   int synchronous = 2;
   std::string vfs;
@@ -88,12 +88,11 @@ class SqliteStore final : public Store {
   void write_unique(const WriteBatch& batch);
   void write_jobs(const WriteBatch& batch);
   void insert_jobs(const std::vector<JobInsert>& jobs);
-  void insert(const JobInsert& job);
-  void update(const JobUpdate& job);
-  // Each returns how many rows were as they should be.
-  std::int64_t write_first_lease(const JobUpdate& job);
-  std::int64_t write_first_done(const JobUpdate& job);
-  std::int64_t write_status(const JobUpdate& job);
+  bool insert_status(JobId job, const JobStatus& status);
+  void update_jobs(const std::vector<JobUpdate>& jobs);
+  void write_first_done(const std::vector<const JobUpdate*>& jobs);
+  void write_status(const JobUpdate& job);
+  void note_move(const JobUpdate& job);
   void apply_deltas(const std::vector<LaneDelta>& deltas);
 
   Snapshot snapshot();

@@ -31,56 +31,49 @@ std::optional<sqlite::Blob> blob_or_null(const std::string& bytes) {
   return bytes.empty() ? std::nullopt : std::optional(sqlite::Blob{bytes});
 }
 
-/// It was just enqueued, and waits for nothing but a worker.
-bool is_plain(const JobInsert& job) {
-  const JobSpec& spec = job.spec;
-  const JobStatus& status = job.status;
-  return status.state == JobState::ready && !status.lease && !status.worker &&
-         status.deliveries == 0 && status.attempts == 0 && status.crashes == 0 &&
-         status.attempts_base == 0 && status.crashes_base == 0 && status.started_at == Time{} &&
-         status.finished_at == Time{} && !status.finish_seq && status.error.empty() &&
-         !status.unique_held && spec.retry.empty() && spec.expires_at == Time{} &&
-         spec.unique_key.empty();
+/// Nothing has happened to it but `deliveries` leases.
+bool is_untouched(const JobStatus& status, int deliveries) {
+  return status.deliveries == deliveries && static_cast<bool>(status.lease) == (deliveries > 0) &&
+         status.attempts == 0 && status.crashes == 0 && status.attempts_base == 0 &&
+         status.crashes_base == 0 && status.started_at == Time{} && status.finished_at == Time{} &&
+         !status.finish_seq && status.error.empty() && !status.unique_held;
 }
 
-/// Nothing has happened to it but this one delivery.
-bool is_first_delivery(const JobUpdate& job) {
+/// All there is to say of it without a row of `status`.
+bool needs_no_status(const JobInsert& job) {
   const JobStatus& status = job.status;
-  return job.plain && status.deliveries == 1 && status.crashes == 0 && status.attempts_base == 0 &&
-         status.crashes_base == 0 && status.error.empty();
+  if (job.spec.expires_at != Time{} || status.run_at != job.spec.enqueued_at) return false;
+  if (status.state == JobState::leased) return is_untouched(status, 1);
+  return status.state == JobState::ready && !status.worker && is_untouched(status, 0);
 }
 
+/// Its row of `lease` says it all.
 bool is_first_lease(const JobUpdate& job) {
-  return job.from_state == JobState::ready && job.status.state == JobState::leased &&
-         job.status.attempts == 0 && job.status.started_at == Time{} && !job.result &&
-         is_first_delivery(job);
+  return job.plain && job.from_state == JobState::ready && !job.from_lease &&
+         job.status.state == JobState::leased && !job.result && is_untouched(job.status, 1);
 }
 
 bool is_first_done(const JobUpdate& job) {
-  return job.from_state == JobState::leased && job.status.state == JobState::done &&
-         job.status.attempts == 1 && job.status.lease == job.from_lease && job.result &&
-         !job.result->empty() && is_first_delivery(job);
+  const JobStatus& status = job.status;
+  return job.plain && job.from_state == JobState::leased && status.state == JobState::done &&
+         status.lease == job.from_lease && status.deliveries == 1 && status.attempts == 1 &&
+         status.crashes == 0 && status.attempts_base == 0 && status.crashes_base == 0 &&
+         status.error.empty() && job.result && !job.result->empty();
 }
 
-std::vector<JobId> newly_leased(const WriteBatch& batch) {
-  std::vector<JobId> ids;
-  for (const JobInsert& job : batch.inserts)
-    if (job.status.state == JobState::leased) ids.push_back(job.id);
-  for (const JobUpdate& job : batch.updates)
-    if (job.status.state == JobState::leased && job.from_state != JobState::leased)
-      ids.push_back(job.id);
-  return ids;
-}
-
-template <class T>
-std::optional<T> only(bool wanted, T value) {
-  return wanted ? std::optional<T>(value) : std::nullopt;
+[[noreturn]] void fail_guard(const JobUpdate& job) {
+  throw StoreError(
+      ErrorCode::internal,
+      fmt::format("job {} is not `{}` under lease {}, so it cannot become `{}`", job.id.value,
+                  to_string(job.from_state), job.from_lease.value, to_string(job.status.state)));
 }
 
 }  // namespace
 
 void SqliteStore::apply(const WriteBatch& batch) {
   sqlite::Transaction transaction(connection_, sqlite::Transaction::Kind::write);
+  statements_->leases.begin();
+  statements_->ready.begin();
   WorkerId last_worker;
   for (const WorkerRow& worker : batch.workers) last_worker = std::max(last_worker, worker.id);
   fence(batch, last_worker);
@@ -89,10 +82,9 @@ void SqliteStore::apply(const WriteBatch& batch) {
   write_unique(batch);
   write_jobs(batch);
   apply_deltas(batch.lane_deltas);
-  statements_->lease_list.write(newly_leased(batch));
   instrument::crash_point("broker.in_transaction");
   transaction.commit();
-  statements_->lease_list.committed();
+  statements_->leases.committed();
 }
 
 void SqliteStore::fence(const WriteBatch& batch, WorkerId last_worker) {
@@ -151,7 +143,9 @@ void SqliteStore::write_unique(const WriteBatch& batch) {
 
 void SqliteStore::write_jobs(const WriteBatch& batch) {
   insert_jobs(batch.inserts);
-  for (const JobUpdate& job : batch.updates) update(job);
+  update_jobs(batch.updates);
+  statements_->ready.write();
+  statements_->leases.write();
   for (const AttemptRow& row : batch.attempts)
     statements_->insert_attempt.execute(row.job, row.attempt, row.worker, row.started_at,
                                         row.finished_at, row.outcome, row.error);
@@ -160,103 +154,98 @@ void SqliteStore::write_jobs(const WriteBatch& batch) {
                                        static_cast<int>(row.type), row.at, row.data);
 }
 
-std::string SqliteStore::Statements::insert_plain_sql(std::size_t rows) {
-  // No statement is undone on its own, so SQLite need not keep what it would undo it with.
-  std::string sql =
-      "INSERT OR ROLLBACK INTO job (id, state, lane, priority, batch, replay_of, max_attempts, "
-      "timeout, backoff, absolute, enqueued_at, lease, worker, deliveries, attempts, crashes, "
-      "attempts_base, crashes_base, run_at, started_at, finished_at, finish_seq, payload_bytes, "
-      "checksum, result_checksum, crashes_max, retry, expires_at, unique_key, unique_scope, "
-      "unique_held, ready_in, due_at, gives_up_at, error, payload, result) VALUES ";
-  constexpr std::size_t kParameters = 16;
-  for (std::size_t row = 0; row < rows; ++row)
-    sql += fmt::format(
-        "{}(?, 2, ?{}, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, 0, 0, ?, 0, 0, NULL, ?, ?, NULL, ?, "
-        "NULL, 0, NULL, ?, 0, ?{}, NULL, NULL, '', ?, NULL)",
-        row == 0 ? "" : ", ", row * kParameters + 2, row * kParameters + 2);
-  return sql;
-}
-
 void SqliteStore::insert_jobs(const std::vector<JobInsert>& jobs) {
-  std::vector<const JobInsert*> plain;
+  statements_->insert_jobs.insert(
+      jobs, [](sqlite::Statement& statement, int parameter, const JobInsert& job) {
+        const JobSpec& spec = job.spec;
+        return statement.bind_from(parameter, job.id, spec.lane, spec.priority, spec.batch,
+                                   spec.replay_of, spec.max_attempts, spec.timeout, spec.backoff,
+                                   spec.absolute, spec.enqueued_at, job.payload.size(),
+                                   job_checksum(job.id, spec, job.payload), spec.crashes_max,
+                                   or_null(spec.retry), spec.expires_at, or_null(spec.unique_key),
+                                   static_cast<int>(spec.unique_scope), job.payload);
+      });
   for (const JobInsert& job : jobs) {
-    if (is_plain(job))
-      plain.push_back(&job);
-    else
-      insert(job);
-  }
-  const auto bind = [](sqlite::Statement& statement, int parameter, const JobInsert& job) {
-    const JobSpec& spec = job.spec;
-    return statement.bind_from(parameter, job.id, spec.lane, spec.priority, spec.batch,
-                               spec.replay_of, spec.max_attempts, spec.timeout, spec.backoff,
-                               spec.absolute, spec.enqueued_at, job.status.run_at,
-                               job.payload.size(), job_checksum(job.id, spec, job.payload),
-                               spec.crashes_max, static_cast<int>(spec.unique_scope), job.payload);
-  };
-  for (std::size_t at = 0; at < plain.size();) {
-    const bool many = plain.size() - at >= Statements::kInsertRows;
-    sqlite::Statement& statement =
-        many ? statements_->insert_plain_rows : statements_->insert_plain;
-    const std::size_t end = at + (many ? Statements::kInsertRows : 1);
-    int parameter = 1;
-    for (; at < end; ++at) parameter = bind(statement, parameter, *plain[at]);
-    statement.execute();
+    if (!needs_no_status(job) && !insert_status(job.id, job.status))
+      throw StoreError(ErrorCode::internal,
+                       fmt::format("job {} is new, but its status is there", job.id.value));
+    if (job.status.state == JobState::ready)
+      statements_->ready.add(job.spec.lane, job.spec.priority, job.id);
+    if (job.status.state == JobState::leased)
+      statements_->leases.add(job.id, {job.status.lease, job.status.worker});
   }
 }
 
-void SqliteStore::insert(const JobInsert& job) {
-  const JobSpec& spec = job.spec;
+/// False when there is a row already, or no such job.
+bool SqliteStore::insert_status(JobId job, const JobStatus& status) {
+  return statements_->insert_status.execute(
+             job, status.state, status.lease, status.worker, status.deliveries, status.attempts,
+             status.crashes, status.attempts_base, status.crashes_base, status.run_at,
+             status.started_at, status.finished_at, or_null(status.finish_seq), status.error,
+             status.unique_held) == 1;
+}
+
+void SqliteStore::update_jobs(const std::vector<JobUpdate>& jobs) {
+  std::vector<const JobUpdate*> first_done;
+  for (const JobUpdate& job : jobs) {
+    const LeaseTable& leases = statements_->leases;
+    if (job.from_state == JobState::leased ? !leases.holds(job.id, job.from_lease)
+                                           : leases.is_leased(job.id))
+      fail_guard(job);
+    if (is_first_done(job))
+      first_done.push_back(&job);
+    else if (!is_first_lease(job))
+      write_status(job);
+    note_move(job);
+  }
+  write_first_done(first_done);
+}
+
+void SqliteStore::write_first_done(const std::vector<const JobUpdate*>& jobs) {
+  const std::size_t written = statements_->first_done.insert(
+      jobs, [](sqlite::Statement& statement, int parameter, const JobUpdate* job) {
+        const JobStatus& status = job->status;
+        return statement.bind_from(parameter, job->id, status.lease, status.worker, status.run_at,
+                                   status.started_at, status.finished_at, status.finish_seq,
+                                   job->batch, result_checksum(job->id, *job->result),
+                                   *job->result);
+      });
+  if (written == jobs.size()) return;
+  throw StoreError(ErrorCode::internal,
+                   fmt::format("{} of {} jobs that are done were not leased, job {} or later ones",
+                               jobs.size() - written, jobs.size(), jobs.front()->id.value));
+}
+
+void SqliteStore::write_status(const JobUpdate& job) {
   const JobStatus& status = job.status;
-  const bool ready = status.state == JobState::ready;
-  const bool leased = status.state == JobState::leased;
-  const bool scheduled = status.state == JobState::scheduled;
-  const bool gives_up = (ready || scheduled) && spec.expires_at != Time{};
-  statements_->insert_job.execute(
-      job.id, status.state, spec.lane, spec.priority, spec.batch, spec.replay_of, spec.max_attempts,
-      spec.timeout, spec.backoff, spec.absolute, spec.enqueued_at, status.lease, status.worker,
-      status.deliveries, status.attempts, status.crashes, status.attempts_base, status.crashes_base,
-      status.run_at, status.started_at, status.finished_at, or_null(status.finish_seq),
-      job.payload.size(), job_checksum(job.id, spec, job.payload), status.error, spec.crashes_max,
-      or_null(spec.retry), spec.expires_at, or_null(spec.unique_key),
-      static_cast<int>(spec.unique_scope), status.unique_held, job.payload,
-      only(ready || leased, spec.lane), only(scheduled, status.run_at),
-      only(gives_up, spec.expires_at));
-}
-
-void SqliteStore::update(const JobUpdate& job) {
-  const std::int64_t changed = is_first_lease(job)  ? write_first_lease(job)
-                               : is_first_done(job) ? write_first_done(job)
-                                                    : write_status(job);
-  if (changed == 1) return;
-  throw StoreError(
-      ErrorCode::internal,
-      fmt::format("job {} is not `{}` under lease {}, so it cannot become `{}`", job.id.value,
-                  to_string(job.from_state), job.from_lease.value, to_string(job.status.state)));
-}
-
-std::int64_t SqliteStore::write_first_lease(const JobUpdate& job) {
-  return statements_->first_lease.execute(job.id, job.status.lease, job.status.worker);
-}
-
-std::int64_t SqliteStore::write_first_done(const JobUpdate& job) {
-  const JobStatus& status = job.status;
-  return statements_->first_done.execute(job.id, status.lease, status.started_at,
-                                         status.finished_at, status.finish_seq, *job.result,
-                                         result_checksum(job.id, *job.result));
-}
-
-std::int64_t SqliteStore::write_status(const JobUpdate& job) {
-  const JobStatus& status = job.status;
-  const std::int64_t changed = statements_->update_job.execute(
-      job.id, job.from_state, job.from_lease, status.state, status.lease, status.worker,
-      status.deliveries, status.attempts, status.crashes, status.attempts_base, status.crashes_base,
-      status.run_at, status.started_at, status.finished_at, or_null(status.finish_seq),
-      status.error, status.unique_held);
+  bool changed =
+      statements_->change_status.execute(
+          job.id, job.from_state, job.from_lease, status.state, status.lease, status.worker,
+          status.deliveries, status.attempts, status.crashes, status.attempts_base,
+          status.crashes_base, status.run_at, status.started_at, status.finished_at,
+          or_null(status.finish_seq), status.error, status.unique_held) == 1;
+  // Without a row it is ready and was never leased, or leased for the first time.
+  if (!changed && (job.from_state == JobState::leased ||
+                   (job.from_state == JobState::ready && !job.from_lease)))
+    changed = insert_status(job.id, status);
+  if (!changed) fail_guard(job);
   if (job.result && job.result->empty())
     statements_->put_result.execute(job.id, nullptr, nullptr);
   else if (job.result)
     statements_->put_result.execute(job.id, *job.result, result_checksum(job.id, *job.result));
-  return changed;
+}
+
+/// Moves the job between `ready` and `lease`.
+void SqliteStore::note_move(const JobUpdate& job) {
+  const JobState from = job.from_state;
+  const JobState to = job.status.state;
+  if (from == JobState::ready && to != JobState::ready)
+    statements_->ready.remove(job.lane, job.priority, job.id);
+  if (to == JobState::ready && from != JobState::ready)
+    statements_->ready.add(job.lane, job.priority, job.id);
+  if (to != JobState::leased && from == JobState::leased) statements_->leases.remove(job.id);
+  if (to == JobState::leased && (from != JobState::leased || job.status.lease != job.from_lease))
+    statements_->leases.add(job.id, {job.status.lease, job.status.worker});
 }
 
 void SqliteStore::apply_deltas(const std::vector<LaneDelta>& deltas) {

@@ -41,8 +41,8 @@ OutputRow output(std::uint64_t number) {
 }
 
 /// 1 done at the second try, 2 dead after three, 3 rejected, 4 cancelled, 5 and 6 leased, 7 waits
-/// for its retry, 8 ready; all in batch 1. 9 is alone. 5 has written two lines. Queue `over` is
-/// drained.
+/// for its retry, 8 ready; all in batch 1. 9 is alone. The start of 6 is written. 5 has written two
+/// lines. Queue `over` is drained.
 WriteBatch good_rows() {
   WriteBatch batch;
   batch.lanes = {{kLane, "default", "sum", {}}, {LaneId{2}, "over", "sum", {}}};
@@ -57,6 +57,7 @@ WriteBatch good_rows() {
   batch.inserts[0].payload = Payload::text("{}");
   batch.inserts[6] = scheduled_job(7, 60'000);
   batch.inserts[8].spec.batch = BatchId{9};
+  batch.inserts[5].status.started_at = at(kEnqueuedAt + 1);
   JobStatus& retried = batch.inserts[6].status;
   retried.lease = LeaseId{kLease + 7};
   retried.deliveries = 2;
@@ -139,7 +140,8 @@ TEST_F(FileCheck, AGoodFileIsGood) {
 
 TEST_F(FileCheck, JobsThatRetentionRemovedAreNotMissed) {
   spoil(
-      "DELETE FROM attempt WHERE job = 2; DELETE FROM job WHERE id = 2;"
+      "DELETE FROM attempt WHERE job = 2; DELETE FROM job WHERE id = 2; DELETE FROM status WHERE "
+      "id = 2; DELETE FROM lease WHERE job = 2;"
       "UPDATE lane SET dead = 1 WHERE id = 1");
 
   EXPECT_THAT(rules(), IsEmpty()) << told_;
@@ -147,7 +149,7 @@ TEST_F(FileCheck, JobsThatRetentionRemovedAreNotMissed) {
 }
 
 TEST_F(FileCheck, AClockThatWasSetIsNoDamage) {
-  spoil("UPDATE job SET finished_at = 5 WHERE id = 1");
+  spoil("UPDATE status SET finished_at = 5 WHERE id = 1");
 
   EXPECT_THAT(rules(), Contains("time"));
   EXPECT_THAT(rules({.rows = {.times = false}, .on_job = {}}), IsEmpty());
@@ -218,28 +220,28 @@ TEST_P(SpoiltFile, IsFoundOut) {
 }
 
 constexpr Spoilt kSpoilt[] = {
-    {"StateThatIsNone", "state", "UPDATE job SET state = 8 WHERE id = 8"},
+    {"StateThatIsNone", "state", "UPDATE status SET state = 8 WHERE id = 7"},
     {"IdAboveTheMark", "id", "UPDATE meta SET last_job = 8"},
     {"ReplayOfALaterJob", "id", "UPDATE job SET replay_of = 9 WHERE id = 8"},
     {"FlippedPayload", "checksum", "UPDATE job SET payload = '{]' WHERE id = 1"},
     {"FlippedSpec", "checksum", "UPDATE job SET priority = 99 WHERE id = 8"},
-    {"FlippedResult", "checksum", "UPDATE job SET result = 'resolt 1' WHERE id = 1"},
-    {"LostResult", "checksum", "UPDATE job SET result = NULL WHERE id = 1"},
-    {"EndWithoutACursor", "end", "UPDATE job SET finish_seq = NULL WHERE id = 4"},
-    {"EndWithoutATime", "end", "UPDATE job SET finished_at = 0 WHERE id = 4"},
-    {"OpenJobWithAnEnd", "end", "UPDATE job SET finish_seq = 5 WHERE id = 8"},
-    {"OpenJobWithATime", "end", "UPDATE job SET finished_at = 5 WHERE id = 8"},
-    {"TwoEndsAtOneCursor", "cursor", "UPDATE job SET finish_seq = 1 WHERE id = 4"},
+    {"FlippedResult", "checksum", "UPDATE status SET result = 'resolt 1' WHERE id = 1"},
+    {"LostResult", "checksum", "UPDATE status SET result = NULL WHERE id = 1"},
+    {"EndWithoutACursor", "end", "UPDATE status SET finish_seq = NULL WHERE id = 4"},
+    {"EndWithoutATime", "end", "UPDATE status SET finished_at = 0 WHERE id = 4"},
+    {"OpenJobWithAnEnd", "end", "UPDATE status SET finish_seq = 5 WHERE id = 7"},
+    {"OpenJobWithATime", "end", "UPDATE status SET finished_at = 5 WHERE id = 7"},
+    {"TwoEndsAtOneCursor", "cursor", "UPDATE status SET finish_seq = 1 WHERE id = 4"},
     {"CursorAboveTheMark", "cursor", "UPDATE meta SET last_finish = 3"},
-    {"LeasedWithoutALease", "lease", "UPDATE job SET lease = 0 WHERE id = 5"},
-    {"LeasedToNobody", "lease", "UPDATE job SET worker = 9 WHERE id = 5"},
-    {"TwoJobsUnderOneLease", "lease", "UPDATE job SET lease = (1 << 40) + 6 WHERE id = 5"},
-    {"LeaseOfALaterEpoch", "lease", "UPDATE job SET lease = (2 << 40) + 5 WHERE id = 5"},
-    {"LeaseWithoutADelivery", "lease", "UPDATE job SET lease = 1 << 40 WHERE id = 8"},
+    {"LeasedWithoutALease", "lease", "UPDATE status SET lease = 0 WHERE id = 6"},
+    {"LeasedToNobody", "lease", "UPDATE lease SET worker = 9 WHERE job = 5"},
+    {"TwoJobsUnderOneLease", "lease", "UPDATE lease SET lease = (1 << 40) + 6 WHERE job = 5"},
+    {"LeaseOfALaterEpoch", "lease", "UPDATE lease SET lease = (2 << 40) + 5 WHERE job = 5"},
+    {"LeaseWithoutADelivery", "lease", "UPDATE status SET deliveries = 0 WHERE id = 7"},
     {"TooManyAttempts", "attempts", "UPDATE job SET max_attempts = 2 WHERE id = 2"},
-    {"TooManyCrashes", "attempts", "UPDATE job SET crashes = 4, deliveries = 9 WHERE id = 7"},
-    {"RunsWithoutDeliveries", "attempts", "UPDATE job SET deliveries = 1 WHERE id = 7"},
-    {"RedriveAboveTheAttempts", "attempts", "UPDATE job SET attempts_base = 4 WHERE id = 7"},
+    {"TooManyCrashes", "attempts", "UPDATE status SET crashes = 4, deliveries = 9 WHERE id = 7"},
+    {"RunsWithoutDeliveries", "attempts", "UPDATE status SET deliveries = 1 WHERE id = 7"},
+    {"RedriveAboveTheAttempts", "attempts", "UPDATE status SET attempts_base = 4 WHERE id = 7"},
     {"MissingRun", "run", "DELETE FROM attempt WHERE job = 2 AND attempt = 3"},
     {"GapBetweenRuns", "run", "UPDATE attempt SET attempt = 4 WHERE job = 2 AND attempt = 3"},
     {"OutcomeThatIsNone", "run", "UPDATE attempt SET outcome = 'lost' WHERE job = 3"},
@@ -248,11 +250,11 @@ constexpr Spoilt kSpoilt[] = {
     {"RunThatEndedBeforeItBegan", "time", "UPDATE attempt SET started_at = 1 << 50 WHERE job = 3"},
     {"RunsOutOfOrder", "time",
      "UPDATE attempt SET started_at = 1, finished_at = 2 WHERE job = 2 AND attempt = 2"},
-    {"EndBeforeTheLastRun", "time", "UPDATE job SET finished_at = enqueued_at WHERE id = 2"},
-    {"EndBeforeItsStart", "time", "UPDATE job SET started_at = 1 << 50 WHERE id = 1"},
-    {"DoneWithoutAnAttempt", "outcome", "UPDATE job SET attempts_base = 2 WHERE id = 1"},
-    {"DoneWithAnError", "outcome", "UPDATE job SET error = 'no' WHERE id = 1"},
-    {"ResultOfAFailure", "outcome", "UPDATE job SET result = 'x' WHERE id = 2"},
+    {"EndBeforeTheLastRun", "time", "UPDATE status SET finished_at = 1700000000000 WHERE id = 2"},
+    {"EndBeforeItsStart", "time", "UPDATE status SET started_at = 1 << 50 WHERE id = 1"},
+    {"DoneWithoutAnAttempt", "outcome", "UPDATE status SET attempts_base = 2 WHERE id = 1"},
+    {"DoneWithAnError", "outcome", "UPDATE status SET error = 'no' WHERE id = 1"},
+    {"ResultOfAFailure", "outcome", "UPDATE status SET result = 'x' WHERE id = 2"},
     {"DeadForNoReason", "outcome", "UPDATE job SET max_attempts = 4 WHERE id = 2"},
     {"JobOfNoLane", "lane", "UPDATE job SET lane = 9 WHERE id = 8"},
     {"LaneThatMiscounts", "lane", "UPDATE lane SET ready = ready + 1 WHERE id = 1"},
@@ -262,8 +264,8 @@ constexpr Spoilt kSpoilt[] = {
      "INSERT INTO unique_key (queue, key, job, until) VALUES ('default', 'k', 8, 0)"},
     {"KeyOfAJobThatNeverWas", "unique",
      "INSERT INTO unique_key (queue, key, job, until) VALUES ('default', 'k', 99, 5)"},
-    {"KeyThatIsNotThere", "unique", "UPDATE job SET unique_held = 1 WHERE id = 8"},
-    {"KeyOfAnEndedJob", "unique", "UPDATE job SET unique_held = 1 WHERE id = 4"},
+    {"KeyThatIsNotThere", "unique", "UPDATE status SET unique_held = 1 WHERE id = 7"},
+    {"KeyOfAnEndedJob", "unique", "UPDATE status SET unique_held = 1 WHERE id = 4"},
     {"OutputOfNoJob", "output", "UPDATE output SET job = 99 WHERE seq = 1"},
     {"OutputAboveTheMark", "output", "UPDATE meta SET last_output = 1"},
     {"OutputNumberedTwice", "output", "UPDATE output SET n = 1"},
@@ -275,11 +277,20 @@ constexpr Spoilt kSpoilt[] = {
     {"DrainedWithOpenJobs", "drained", "UPDATE queue SET state = 2"},
     {"QueueStateThatIsNone", "queue", "UPDATE queue SET state = 3 WHERE name = 'default'"},
     {"QueueBeforeItsFirstGeneration", "queue", "UPDATE queue SET generation = 0"},
-    {"ReadyJobOutsideItsIndex", "waiting", "UPDATE job SET ready_in = NULL WHERE state = 2"},
-    {"LeasedJobOutsideItsIndex", "waiting", "UPDATE job SET ready_in = NULL WHERE state = 3"},
-    {"LeasedJobOutsideTheList", "lease", "DELETE FROM lease_list"},
-    {"DamagedList", "lease", "UPDATE lease_list SET jobs = x'ff'"},
-    {"EndedJobThatIsStillDue", "waiting", "UPDATE job SET due_at = 5 WHERE state = 4"},
+    {"ReadyJobThatIsNotAmongThem", "waiting", "DELETE FROM ready WHERE id = 8"},
+    {"ReadyUnderAnotherPriority", "waiting", "UPDATE ready SET priority = 7 WHERE id = 8"},
+    {"EndedJobAmongTheReadyOnes", "waiting", "INSERT INTO ready VALUES (1, 100, 4)"},
+    {"NoJobAmongTheReadyOnes", "waiting", "INSERT INTO ready VALUES (1, 100, 77)"},
+    {"LeasedJobAmongTheReadyOnes", "waiting", "INSERT INTO ready VALUES (1, 100, 5)"},
+    {"FirstLeaseThatIsLost", "waiting", "DELETE FROM lease WHERE job = 5"},
+    {"LeasedJobWithoutItsRow", "lease", "DELETE FROM lease WHERE job = 6"},
+    {"SecondLeaseThatNoStatusKnows", "lease", "UPDATE lease SET lease = lease + 9 WHERE job = 6"},
+    {"LeaseOfAnEndedJob", "lease", "UPDATE lease SET lease = lease + 9 WHERE job = 1"},
+    {"LeaseOfNoJob", "lease", "INSERT INTO lease VALUES (77, 1, 1)"},
+    {"StatusOfNoJob", "status", "UPDATE status SET id = 77 WHERE id = 4"},
+    {"StatusOfAnotherBatch", "status", "UPDATE status SET batch = 9 WHERE id = 4"},
+    {"EndedJobThatStillGivesUp", "waiting", "UPDATE status SET gives_up_at = 5 WHERE id = 4"},
+    {"ReadyJobThatNeverGivesUp", "waiting", "UPDATE job SET expires_at = 5 WHERE id = 8"},
     {"OneIdForTwoRequests", "request", "UPDATE request SET first = 8 WHERE counter = 2"},
     {"IdThatWasNeverGiven", "request", "UPDATE request SET count = 2 WHERE counter = 2"},
 };

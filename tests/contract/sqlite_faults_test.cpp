@@ -65,6 +65,28 @@ TEST_F(SqliteFaults, AFullDiskIsMetWithTheBallast) {
   EXPECT_EQ(open()->start().last_job, JobId{2});
 }
 
+TEST_F(SqliteFaults, LeasesAndEndsThatMetAFullDiskAreAppliedAgain) {
+  auto store = start(64 * kKiB);
+  const std::vector<JobInsert> jobs = {leased_job(1, 7), ready_job(2), leased_job(3, 8)};
+  put(*store, jobs);
+  vfs_faults().full_while_exists = path_ + ".ballast";
+  JobUpdate end = finish(jobs[0], JobState::done, 1);
+  end.plain = true;
+  JobUpdate lease = change(jobs[1], JobState::leased);
+  lease.status.lease = LeaseId{9};
+  lease.status.deliveries = 1;
+  lease.plain = true;
+
+  put(*store, jobs, {end, lease, change(jobs[2], JobState::ready)});
+
+  EXPECT_FALSE(fs::exists(path_ + ".ballast"));
+  store.reset();
+  store = open();
+  EXPECT_THAT(ids(store->start().leased), ::testing::ElementsAre(2));
+  const LoadReady load{.lane = kLane, .after_id = {}, .jobs_max = 9};
+  EXPECT_THAT(ids(std::get<LoadedReady>(store->load(load)).jobs), ::testing::ElementsAre(3));
+}
+
 TEST_F(SqliteFaults, TheBallastComesBackWhenThereIsRoom) {
   auto store = start(64 * kKiB);
   fs::remove(path_ + ".ballast");
@@ -170,7 +192,7 @@ TEST_F(SqliteDamage, ATextThatBecameBytesIsFound) {
 }
 
 TEST_F(SqliteDamage, AFlippedBitInAResultIsFoundByEveryQuery) {
-  damage("UPDATE job SET result = 'sesult 2' WHERE id = 2");
+  damage("UPDATE status SET result = 'sesult 2' WHERE id = 2");
   SqliteQuery query({.path = path_});
 
   expect_corrupt([&] { static_cast<void>(query.item({.job = JobId{2}, .batch = {}})); }, "2");
@@ -179,7 +201,7 @@ TEST_F(SqliteDamage, AFlippedBitInAResultIsFoundByEveryQuery) {
 }
 
 TEST_F(SqliteDamage, ADamagedResultIsReplacedByAnErrorAndTheStreamGoesOn) {
-  damage("UPDATE job SET result = 'sesult 2' WHERE id = 2");
+  damage("UPDATE status SET result = 'sesult 2' WHERE id = 2");
   SqliteQuery query({.path = path_});
 
   const auto read =

@@ -261,21 +261,22 @@ TEST_F(SqliteFile, EveryLoadUsesItsIndex) {
     return text;
   };
 
-  const std::string same = plan(
-      "SELECT * FROM job WHERE ready_in = 1 AND priority = 100 AND id > 5 AND state = 2 ORDER BY "
-      "id");
-  const std::string above = plan(
-      "SELECT * FROM job WHERE ready_in = 1 AND priority > 100 AND state = 2 ORDER BY priority, "
-      "id");
-  const std::string due = plan("SELECT * FROM job WHERE due_at = 9 AND id > 5 ORDER BY id");
-  const std::string later = plan("SELECT * FROM job WHERE due_at > 9 ORDER BY due_at, id");
+  const std::string ready = plan(
+      "SELECT * FROM ready CROSS JOIN job ON job.id = ready.id WHERE ready.lane = 1 "
+      "AND (ready.priority, ready.id) > (100, 5) ORDER BY ready.priority, ready.id");
+  const std::string due =
+      plan("SELECT * FROM status WHERE state = 1 AND run_at = 9 AND id > 5 ORDER BY id");
+  const std::string later =
+      plan("SELECT * FROM status WHERE state = 1 AND run_at > 9 ORDER BY run_at, id");
+  const std::string ended =
+      plan("SELECT * FROM status WHERE batch = 1 AND finish_seq > 7 ORDER BY finish_seq");
   const std::string live = plan("SELECT * FROM batch WHERE sealed = 0 OR open > 0 ORDER BY id");
 
-  EXPECT_THAT(same, HasSubstr("INDEX job_ready (ready_in=? AND priority=? AND rowid>?)"));
-  EXPECT_THAT(above, HasSubstr("INDEX job_ready (ready_in=? AND priority>?)"));
-  EXPECT_THAT(due, HasSubstr("INDEX job_scheduled (due_at=? AND rowid>?)"));
-  EXPECT_THAT(later, HasSubstr("INDEX job_scheduled (due_at>?)"));
-  EXPECT_THAT(same + above + due + later, Not(HasSubstr("TEMP B-TREE")));
+  EXPECT_THAT(ready, HasSubstr("PRIMARY KEY (lane=? AND (priority,id)>(?,?))"));
+  EXPECT_THAT(due, HasSubstr("INDEX status_scheduled (run_at=? AND rowid>?)"));
+  EXPECT_THAT(later, HasSubstr("INDEX status_scheduled (run_at>?)"));
+  EXPECT_THAT(ended, HasSubstr("INDEX status_ended (batch=? AND finish_seq>?)"));
+  EXPECT_THAT(ready + due + later + ended, Not(HasSubstr("TEMP B-TREE")));
   EXPECT_THAT(live, HasSubstr("batch_live"));
 }
 

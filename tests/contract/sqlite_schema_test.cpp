@@ -5,7 +5,10 @@
 
 #include <filesystem>
 
+#include "broker/store/checksum.h"
+#include "broker/store/file_check.h"
 #include "broker/store/schema.h"
+#include "broker/store/schema_steps.h"
 #include "tests/contract/fault_vfs.h"
 #include "tests/contract/schema_1.h"
 #include "tests/contract/store_contract.h"
@@ -129,14 +132,17 @@ TEST_F(SqliteSchema, AMigrationThatFailsLeavesTheOldFile) {
       ++failures;
     }
     const auto version = run("PRAGMA user_version");
-    EXPECT_THAT(version, ElementsAre(::testing::AnyOf("1", "2", "3", "4")));
+    EXPECT_THAT(version, ElementsAre(::testing::AnyOf("1", "2", "3", "4", "5")));
     EXPECT_EQ(state(), before);
     EXPECT_EQ(run("SELECT count(*) FROM pragma_table_info('job') WHERE name = 'unique_key'"),
               std::vector<std::string>{version[0] >= "2" ? "1" : "0"});
+    const auto is = [&](const std::string& first, const std::string& last) {
+      return std::vector<std::string>{version[0] >= first && version[0] <= last ? "1" : "0"};
+    };
     EXPECT_EQ(run("SELECT count(*) FROM pragma_table_info('job') WHERE name = 'ready_in'"),
-              std::vector<std::string>{version[0] >= "3" ? "1" : "0"});
-    EXPECT_EQ(run("SELECT count(*) FROM sqlite_schema WHERE name = 'lease_list'"),
-              std::vector<std::string>{version[0] >= "4" ? "1" : "0"});
+              is("3", "4"));
+    EXPECT_EQ(run("SELECT count(*) FROM sqlite_schema WHERE name = 'lease_list'"), is("4", "4"));
+    EXPECT_EQ(run("SELECT count(*) FROM sqlite_schema WHERE name = 'status'"), is("5", "9"));
     EXPECT_THAT(run("PRAGMA integrity_check"), ElementsAre("ok"));
     if (version[0] == std::to_string(kSchemaVersion)) break;
   }
@@ -166,24 +172,127 @@ TEST_F(SqliteSchema, AMigrationThatIsCutOffHasNotHappened) {
   }
 }
 
-TEST_F(SqliteSchema, AJobThatUsesNothingNewPaysElevenBytes) {
+TEST_F(SqliteSchema, AReadyJobTakesNoMoreThanInTheFirstVersion) {
   open()->start();
   const std::string path = folder_.file("old.db");
   run(path, std::string("PRAGMA auto_vacuum = 2; BEGIN;") + kSchema1 + "COMMIT");
-  const std::string fill =
-      "WITH RECURSIVE n(id) AS (SELECT 10 UNION ALL SELECT id + 1 FROM n WHERE id < 5000) "
-      "INSERT INTO job SELECT id, 2, 1, 100, 1, 0, 3, 0, 0, 0, 1700000000000, 0, 0, 0, 0, 0, 0, 0, "
-      "1700000000000, 0, 0, NULL, 100, 1, NULL, {}'', NULL, NULL FROM n";
-  const auto filled = [&](const std::string& file, const std::string& more) {
-    std::string sql = fill;
-    run(file, sql.replace(sql.find("{}"), 2, more));
-    return std::stol(run(file, "SELECT sum(pgsize - unused) FROM dbstat WHERE name = 'job'")[0]);
+  const std::string ids =
+      "WITH RECURSIVE n(id) AS (SELECT 10 UNION ALL SELECT id + 1 FROM n WHERE id < 5000) ";
+  const auto filled = [&](const std::string& file, const std::string& sql) {
+    run(file, sql);
+    return std::stol(run(file,
+                         "SELECT sum(pgsize - unused) FROM dbstat "
+                         "WHERE name IN ('job', 'job_ready', 'status', 'ready')")[0]);
   };
 
-  const long before = filled(path, "");
-  const long after = filled(path_, "3, NULL, 0, NULL, 1, 0, 1, NULL, NULL, ");
+  const long before = filled(path, ids +
+                                       "INSERT INTO job SELECT id, 2, 1, 100, 1, 0, 3, 0, 0, 0, "
+                                       "1700000000000, 0, 0, 0, 0, 0, 0, 0, 1700000000000, 0, 0, "
+                                       "NULL, 100, 1, NULL, '', NULL, NULL FROM n");
+  const long after = filled(path_, ids +
+                                       "INSERT INTO job SELECT id, 1, 100, 1, 0, 3, 0, 0, 0, "
+                                       "1700000000000, 100, 1, 3, NULL, 0, NULL, 1, NULL FROM n;" +
+                                       ids + "INSERT INTO ready SELECT 1, 100, id FROM n");
 
-  EXPECT_LE(after - before, 4991L * 11 + 4096) << before << " " << after;
+  EXPECT_LE(after, before + 4096);
+}
+
+/// A file of version 4 with jobs in every state.
+class SqliteSchema4 : public SqliteSchema {
+ protected:
+  SqliteSchema4() {
+    {
+      const sqlite::Connection file(path_, sqlite::Access::write, {});
+      file.execute("BEGIN");
+      file.execute("DELETE FROM job");
+      create_2(file);
+      create_3(file);
+      create_4(file);
+      file.execute("PRAGMA user_version = 4");
+      file.execute("COMMIT");
+    }
+    run("DELETE FROM lane; INSERT INTO lane (id, queue, kind, blocked, scheduled, ready, leased, "
+        "done, dead, cancelled, expired, done_bytes) VALUES (1, 'default', 'sum', 1, 1, 5, 3, 2, 1,"
+        "1, 1, 5); UPDATE meta SET epoch = 4, last_job = 15, last_finish = 5;"
+        "INSERT INTO batch VALUES (1, 1, x'', 15, 10, 2, 1, 1, 1, 1700000000000)");
+    add(1, "0, NULL, 0, 0, 0, 0, 0, E", "NULL, NULL, NULL, '', NULL");       // blocked
+    add(2, "1, NULL, 5, 1, 2, 1, 1, E + 9", "NULL, E + 9, 77, 'no', NULL");  // waits for its retry
+    add(3, "2, NULL, 0, 0, 0, 0, 0, E", "1, NULL, NULL, '', NULL");          // as it was enqueued
+    add(4, "2, NULL, 0, 0, 0, 0, 0, E + 5", "1, NULL, NULL, '', NULL");      // it was due
+    add(5, "2, NULL, 6, 1, 1, 1, 0, E + 5", "1, NULL, NULL, 'no', NULL");    // after a retry
+    add(6, "2, NULL, 0, 0, 0, 0, 0, E", "1, NULL, 77, '', NULL");            // may expire
+    add(7, "2, NULL, 7, 1, 1, 0, 0, E + 5", "1, NULL, NULL, '', NULL");      // was given back
+    add(8, "3, NULL, 8, 1, 1, 0, 0, E", "1, NULL, NULL, '', NULL");          // leased
+    add(9, "3, NULL, 9, 1, 2, 1, 0, E + 5", "1, NULL, NULL, 'no', NULL");    // and again
+    add(10, "3, NULL, 10, 1, 1, 0, 0, E", "1, NULL, NULL, '', NULL");
+    add(11, "4, 1, 1, 1, 1, 1, 0, E", "NULL, NULL, NULL, '', 'grown'");
+    add(12, "4, 2, 2, 1, 2, 1, 1, E + 5", "NULL, NULL, NULL, '', NULL");
+    add(13, "5, 3, 3, 1, 3, 3, 0, E + 5", "NULL, NULL, NULL, 'no', NULL");
+    add(14, "6, 4, 0, 0, 0, 0, 0, E", "NULL, NULL, NULL, 'stopped', NULL");
+    add(15, "7, 5, 0, 0, 0, 0, 0, E", "NULL, NULL, NULL, 'late', NULL");
+    run("INSERT INTO lease_list VALUES (1, x'0801010101')");
+    run("INSERT INTO attempt VALUES (12, 1, 1, 5, 6, 'crash', 'lost'), (13, 1, 1, 5, 6, 'nack', "
+        "'no')");
+  }
+  /// `how`: state, finish_seq, lease, worker, deliveries, attempts, crashes, run_at; `more`:
+  /// ready_in, due_at, gives_up_at, error, result. E: when it was enqueued.
+  void add(std::uint64_t id, std::string how, std::string more) const {
+    JobSpec spec;
+    spec.lane = kLane;
+    spec.batch = BatchId{1};
+    spec.enqueued_at = at(kEnqueuedAt);
+    if (more.find(", 77,") != std::string::npos) spec.expires_at = at(77);
+    const std::string sum = std::to_string(job_checksum(JobId{id}, spec, {}));
+    const bool has_result = more.find("grown") != std::string::npos;
+    const std::string result =
+        has_result ? std::to_string(result_checksum(JobId{id}, Payload::text("grown"))) : "NULL";
+    for (std::string* text : {&how, &more})
+      for (std::size_t e = 0; (e = text->find('E')) != std::string::npos;)
+        text->replace(e, 1, std::to_string(kEnqueuedAt));
+    run("INSERT INTO job (state, finish_seq, lease, worker, deliveries, attempts, crashes, run_at, "
+        "ready_in, due_at, gives_up_at, error, result, id, lane, priority, batch, replay_of, "
+        "max_attempts, timeout, backoff, absolute, enqueued_at, attempts_base, crashes_base, "
+        "started_at, finished_at, payload_bytes, checksum, result_checksum, crashes_max, "
+        "expires_at, unique_scope, unique_held) VALUES (" +
+        how + ", " + more + ", " + std::to_string(id) + ", 1, 100, 1, 0, 3, 0, 0, 0, " +
+        std::to_string(kEnqueuedAt) + ", 0, 0, 0, " +
+        (how[0] >= '4' ? std::to_string(kEnqueuedAt + 99) : "0") + ", 0, " + sum + ", " + result +
+        ", 3, " + (spec.expires_at == Time{} ? "0" : "77") + ", 1, 0)");
+  }
+};
+
+TEST_F(SqliteSchema4, ItsJobsReadAsTheyDid) {
+  const auto read = [&] {
+    auto all = run("SELECT * FROM jobs ORDER BY id");
+    for (const std::string& value : run("SELECT * FROM attempts ORDER BY job, attempt"))
+      all.push_back(value);
+    return all;
+  };
+  const auto before = read();
+  ASSERT_EQ(before.size(), 15U * 18 + 4 * 7);
+
+  auto store = open();
+
+  EXPECT_EQ(read(), before);
+  const Snapshot snapshot = store->start();
+  EXPECT_THAT(ids(snapshot.leased), ElementsAre(8, 9, 10));
+  const LoadReady all{.lane = kLane, .after_id = {}, .jobs_max = 99};
+  EXPECT_THAT(ids(std::get<LoadedReady>(store->load(all)).jobs), ElementsAre(3, 4, 5, 6, 7));
+  EXPECT_THAT(run("SELECT group_concat(id, ' ') FROM status"),
+              ElementsAre("1 2 4 5 6 7 8 9 10 11 12 13 14 15"));
+  EXPECT_EQ(read(), before);
+}
+
+TEST_F(SqliteSchema4, ItsTablesAgree) {
+  open().reset();
+
+  std::string told;
+  check_file(path_, {}, [&](const Violation& violation) {
+    for (const char* rule : {"waiting", "status", "lease", "checksum", "integrity"})
+      if (violation.rule == rule) told += violation.text + "\n";
+  });
+
+  EXPECT_EQ(told, "");
 }
 
 }  // namespace

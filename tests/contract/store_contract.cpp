@@ -23,7 +23,7 @@ SqliteOptions fast_options(const std::string& path) {
   options.ballast_bytes = 0;
   options.log_reserve_bytes = 0;
   options.synchronous = 0;
-  options.lease_list_slack = 4;
+  options.lease_rows_slack = 4;
   return options;
 }
 
@@ -73,6 +73,9 @@ JobUpdate change(const JobInsert& job, JobState state) {
   update.from_lease = job.status.lease;
   update.status = job.status;
   update.status.state = state;
+  update.lane = job.spec.lane;
+  update.priority = job.spec.priority;
+  update.batch = job.spec.batch;
   return update;
 }
 

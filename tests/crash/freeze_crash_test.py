@@ -29,7 +29,7 @@ class WorkerFrozen(millrace_testing.Case):
         self.worker(broker, "--name", "other", "--io-threads", "1")
         row = self.wait_for_state(broker, job, "done", seconds=15)
         self.assertEqual((row["worker"], row["crashes"], row["attempts"]), ("other", 1, 1))
-        recorded = broker.query("SELECT * FROM job WHERE id = ?", job)
+        recorded = broker.query("SELECT * FROM status WHERE id = ?", job)
 
         frozen.cont()
         # It runs again: both workers are busy at once.
@@ -37,7 +37,7 @@ class WorkerFrozen(millrace_testing.Case):
         for one in pair:
             self.wait_for_state(broker, one, "done")
         self.assertEqual({broker.job(one)["worker"] for one in pair}, {"frozen", "other"})
-        self.assertEqual(broker.query("SELECT * FROM job WHERE id = ?", job), recorded)
+        self.assertEqual(broker.query("SELECT * FROM status WHERE id = ?", job), recorded)
         self.assertEqual(broker.query("SELECT worker, outcome FROM attempts WHERE job = ?"
                                       " ORDER BY attempt", job),
                          [("frozen", "crash"), ("other", "ack")])

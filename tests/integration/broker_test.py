@@ -298,7 +298,7 @@ class Retention(millrace_testing.Case):
         dead = self.enqueue(broker, "fail", {}, "--max-attempts", "1")
         late = self.enqueue(broker, "echo", 1, "--delay", "1h")
         self.wait_for_state(broker, dead, "dead")
-        old = "SELECT max(finished_at) < unixepoch() * 1000 - 1000 FROM job"
+        old = "SELECT max(finished_at) < unixepoch() * 1000 - 1000 FROM status"
         wait_for(lambda: broker.value(old))
         # It looks at its start, and then from time to time.
         broker.signal(signal.SIGTERM)

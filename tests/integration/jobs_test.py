@@ -26,7 +26,7 @@ class Order(millrace_testing.Case):
         self.worker(self.b, "--io-threads", "1", "--cpu-threads", "0")
         self.good(self.b, "queue", "resume", "default")
         wait_for(lambda: set(self.b.states()) == {"done"})
-        return [job for (job,) in self.b.query("SELECT id FROM job ORDER BY finish_seq")]
+        return [job for (job,) in self.b.query("SELECT id FROM status ORDER BY finish_seq")]
 
     def test_more_urgent_jobs_run_first_and_equal_ones_in_the_order_of_their_ids(self):
         self.good(self.b, "queue", "pause", "default")

@@ -57,7 +57,7 @@ class Timing(millrace_testing.Case):
             rows = self.good(self.b, "enqueue", "sum", "-", "--wait", "--output", "jsonl",
                              stdin='{"n": 1000000000}\n' * count).rows()
             ids = [row["job"] for row in rows]
-            return self.b.query("SELECT started_at, finished_at FROM job WHERE id BETWEEN ? AND ?",
+            return self.b.query("SELECT started_at, finished_at FROM status WHERE id BETWEEN ? AND ?",
                                 min(ids), max(ids))
 
         def span(times):
@@ -100,7 +100,8 @@ class Timing(millrace_testing.Case):
     def test_a_delayed_job_is_not_early_and_hardly_late(self):
         self.worker(self.b)
         job = self.enqueue(self.b, "echo", 1, "--delay", "1500ms", "--wait")
-        waited = self.b.value("SELECT started_at - enqueued_at FROM job WHERE id = ?", job)
+        waited = self.b.value("SELECT started_at - enqueued_at FROM status JOIN job"
+                              " USING (id) WHERE id = ?", job)
         self.assertGreaterEqual(waited, 1499)
         self.assertLess(waited, 2500)
 

@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <stdexcept>
 
 #include "broker/store/sqlite_rows.h"
 #include "broker/store/sqlite_settings.h"
+#include "broker/store/table_check.h"
 
 namespace millrace::simulation {
 namespace {
@@ -34,7 +36,7 @@ void read_jobs(const Connection& connection, MemoryState& state) {
     const JobId id = record.id;
     state.jobs[id].record = std::move(record);
   });
-  read(connection, "SELECT id, result, result_checksum FROM job WHERE result IS NOT NULL",
+  read(connection, "SELECT id, result, result_checksum FROM status WHERE result IS NOT NULL",
        [&](const auto& row) {
          const auto id = row.template id<JobId>(0);
          Payload& result = state.jobs.at(id).result;
@@ -127,7 +129,7 @@ void PowerlossStore::open() {
   options.log_restart_bytes = 160 * kKiB;
   options.log_truncate_bytes = 320 * kKiB;
   options.synchronous = synchronous_;
-  options.lease_list_slack = 8;
+  options.lease_rows_slack = 8;
   options.vfs = disk_.vfs();
   store_ = std::make_unique<broker::SqliteStore>(std::move(options));
 }
@@ -153,6 +155,9 @@ void PowerlossStore::lose_power_soon(SimRandom& random) {
 const MemoryState& PowerlossStore::rows() {
   rows_ = {};
   const Connection connection(path_, broker::sqlite::Access::read, disk_.vfs());
+  broker::check_tables(connection, [](const broker::Violation& violation) {
+    throw std::runtime_error(violation.text);
+  });
   read_jobs(connection, rows_);
   read_names(connection, rows_);
   read_outputs(connection, rows_);
