@@ -9,7 +9,7 @@ namespace millrace::producer {
 
 inline constexpr std::uint64_t kChunkMin = 10'000;
 /// libprimesieve takes a fifth less time when it is given this many numbers at once: it then makes
-/// larger tables to begin with (docs/adr/0014-chunks-of-primes.md).
+/// larger tables to begin with (docs/adr/0015-chunks-of-primes.md).
 inline constexpr std::uint64_t kChunkMax = 150'000'000;
 /// With a list: 50,000 numbers hold at most 5,133 primes, far less than a result may carry.
 inline constexpr std::uint64_t kChunkListMax = 50'000;
