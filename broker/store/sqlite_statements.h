@@ -106,7 +106,7 @@ struct SqliteStore::Statements {
       "SELECT id, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, batch, "
       "iif(?2 IN (1, 2), nullif(expires_at, 0), NULL) FROM job WHERE id = ?1"};
   sqlite::Statement put_result{connection,
-                               "UPDATE status SET result = ?2, result_checksum = ?3 WHERE id = ?1"};
+                               "UPDATE status SET result_checksum = ?2, result = ?3 WHERE id = ?1"};
   sqlite::Statement insert_attempt{
       connection,
       "INSERT INTO attempt (job, attempt, worker, started_at, finished_at, outcome, error) "

@@ -58,7 +58,12 @@ bool is_first_done(const JobUpdate& job) {
   return job.plain && job.from_state == JobState::leased && status.state == JobState::done &&
          status.lease == job.from_lease && status.deliveries == 1 && status.attempts == 1 &&
          status.crashes == 0 && status.attempts_base == 0 && status.crashes_base == 0 &&
-         status.error.empty() && job.result && !job.result->empty();
+         status.error.empty() && job.result;
+}
+
+/// NULL, as the result itself, when there is none.
+std::optional<std::int64_t> checksum_of(JobId job, const Payload& result) {
+  return result.empty() ? std::nullopt : std::optional(result_checksum(job, result));
 }
 
 [[noreturn]] void fail_guard(const JobUpdate& job) {
@@ -207,8 +212,7 @@ void SqliteStore::write_first_done(const std::vector<const JobUpdate*>& jobs) {
         const JobStatus& status = job->status;
         return statement.bind_from(parameter, job->id, status.lease, status.worker, status.run_at,
                                    status.started_at, status.finished_at, status.finish_seq,
-                                   job->batch, result_checksum(job->id, *job->result),
-                                   *job->result);
+                                   job->batch, checksum_of(job->id, *job->result), *job->result);
       });
   if (written == jobs.size()) return;
   throw StoreError(ErrorCode::internal,
@@ -229,10 +233,8 @@ void SqliteStore::write_status(const JobUpdate& job) {
                    (job.from_state == JobState::ready && !job.from_lease)))
     changed = insert_status(job.id, status);
   if (!changed) fail_guard(job);
-  if (job.result && job.result->empty())
-    statements_->put_result.execute(job.id, nullptr, nullptr);
-  else if (job.result)
-    statements_->put_result.execute(job.id, *job.result, result_checksum(job.id, *job.result));
+  if (job.result)
+    statements_->put_result.execute(job.id, checksum_of(job.id, *job.result), *job.result);
 }
 
 /// Moves the job between `ready` and `lease`.
