@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "common/util/instrument.h"
+
 namespace millrace::worker {
 namespace {
 
@@ -73,8 +75,10 @@ void ChildSender::turn(Instant now) {
       close(sending, fail(ErrorCode::stopping, "the run was asked to stop"));
     } else {
       if (sending.message.jobs.empty()) fill(sending);
+      instrument::crash_point("worker.before_child_enqueue");
       const std::uint64_t correlation = link_.request(sending.message);
       sent_.emplace(correlation, std::move(sending));
+      instrument::crash_point("worker.after_child_enqueue_sent");
     }
   }
 }
@@ -90,6 +94,7 @@ bool ChildSender::answered(std::uint64_t correlation, const protocol::Message& r
   } else if (error != nullptr) {
     close(sending, tl::make_unexpected(protocol::to_error(*error)));
   } else if (const auto* answer = std::get_if<protocol::Enqueued>(&reply)) {
+    instrument::crash_point("worker.after_child_enqueued");
     for (std::size_t i = 0; i < sending.message.jobs.size(); ++i)
       sending.ids.push_back(i < answer->ids.size() ? answer->ids[i]
                                                    : JobId{answer->first.value + i});

@@ -4,7 +4,9 @@ A worker that dies costs the runs it had begun one crash each, and nothing else.
 sent is enqueued whole or not at all; what it had been told is there.
 """
 
+import pathlib
 import signal
+import sys
 
 from crash_stage import at
 from millrace_testing import wait_for
@@ -61,6 +63,32 @@ def worker_starts(s):
     s.crew()
     # STARTED may have been on its way.
     s.ends("done", job, crashes=(0, 1), deliveries=(2,))
+
+
+CHILDREN = {"worker.before_child_enqueue": (3,),
+            "worker.after_child_enqueue_sent": (3, 6),
+            "worker.after_child_enqueued": (6,)}
+
+
+@at(*CHILDREN)
+def worker_enqueues(s):
+    "a running job enqueues further jobs"
+    program = pathlib.Path(__file__).resolve().parents[1] / "support" / "stdio_child.py"
+    kind = ("--kind", f"nasty={sys.executable} -B {program}", "--executor", "nasty=process:1")
+    s.arm()
+    worker = s.crew(*kind, doomed=True, connected=True)
+    job = s.enqueue(s.b, "nasty", {"do": "enqueue", "count": 3})
+    s.dies(worker)
+    s.crew(*kind)
+    # The broker may not have heard that the run had begun.
+    s.ends("done", job, crashes=(0, 1), deliveries=(2,))
+    # Those of the run that was lost are there whole, or not at all.
+    children = [id for id, in s.b.query("SELECT id FROM jobs WHERE batch = ? AND id <> ?", job, job)]
+    s.assertIn(len(children), CHILDREN[s.point])
+    s.ends("done", *children, deliveries=(1, 2))
+    rows = s.good(s.b, "results", job, "--output", "jsonl").rows()
+    s.assertEqual(sorted(row["job"] for row in rows), sorted([job, *children]))
+    s.acknowledged = s.jobs()
 
 
 @at("worker.before_revoke")
