@@ -51,8 +51,8 @@ Nursery::~Nursery() {
         deadline - std::chrono::steady_clock::now());
     pollfd end{socket_.get(), POLLIN, 0};
     if (left.count() <= 0 || poll(&end, 1, static_cast<int>(left.count())) == 0) return;
-    std::array<char, kNurseryMessageMax> report{};
-    const ssize_t size = recv(socket_.get(), report.data(), report.size(), MSG_DONTWAIT);
+    char report = 0;  // of what ended; nobody reads it any more
+    const ssize_t size = recv(socket_.get(), &report, sizeof report, MSG_DONTWAIT);
     if (size == 0 || (size < 0 && errno != EINTR && errno != EAGAIN)) break;
   }
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
