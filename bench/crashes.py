@@ -18,7 +18,7 @@ from programs import Failed, Server, run_main
 ONE_IN = 10
 NEIGHBOUR = {"n": 2_000_000}
 HERE = pathlib.Path(__file__).resolve().parent
-WITHIN = 600
+WITHIN = 300  # seconds
 
 
 def descriptors(pid):
@@ -79,7 +79,8 @@ class Bench:
             deadline = time.monotonic() + WITHIN
             while (done := self.done(folder / "millrace.db")) < 2 * self.options.jobs:
                 if worker.poll() is not None or time.monotonic() > deadline:
-                    raise Failed(f"{done} jobs are done, the worker's log: {folder}/worker.log")
+                    said = (folder / "worker.log").read_text().strip().splitlines()[-1:]
+                    raise Failed(f"only {done} jobs are done; the worker's last word: {said}")
                 if done > 0 and first is None:
                     first = descriptors(worker.pid)
                 time.sleep(0.1)

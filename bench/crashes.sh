@@ -13,4 +13,4 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/build_for.sh"
 help_or_build "$@" -- millrace-broker millrace-worker millrace-producer
-exec python3 -B "$repository/bench/crashes.py" --bin "$build/bin" "$@"
+exec /usr/bin/python3 -B "$repository/bench/crashes.py" --bin "$build/bin" "$@"

@@ -12,4 +12,4 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/build_for.sh"
 help_or_build "$@" -- millrace-primes-alone millrace-broker millrace-worker millrace-producer
-exec python3 -B "$repository/bench/primes.py" --bin "$build/bin" "$@"
+exec /usr/bin/python3 -B "$repository/bench/primes.py" --bin "$build/bin" "$@"

@@ -14,4 +14,4 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/build_for.sh"
 help_or_build "$@" -- millrace-url-site millrace-broker millrace-worker millrace-producer
-exec python3 -B "$repository/bench/url_check.py" --bin "$build/bin" "$@"
+exec /usr/bin/python3 -B "$repository/bench/url_check.py" --bin "$build/bin" "$@"
