@@ -91,7 +91,7 @@ Status add_programs(Registry& registry, const std::vector<std::string>& texts, b
   for (const std::string& text : texts) {
     auto program = parse_program_kind(text);
     if (!program) return tl::make_unexpected(program.error());
-    if (const Status good = check_program(program->command.front(), once); !good) return good;
+    if (Status good = check_program(program->command.front(), once); !good) return good;
     Kind kind{kPoolProcess, nullptr};
     kind.command = std::move(program->command);
     kind.once = once;

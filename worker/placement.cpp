@@ -92,7 +92,7 @@ class Placement {
 
   Status put(const std::string& name, const Kind& kind, const ExecutorChoice* choice) {
     const ExecutorType type = choice != nullptr ? choice->type : type_of_pool(kind.pool);
-    if (const Status good = check(name, kind, type); !good) return good;
+    if (Status good = check(name, kind, type); !good) return good;
     PoolPlan plan = shared(kind, type);
     if (type == ExecutorType::process || (choice != nullptr && choice->size))
       plan = {own_pool_name(type, name, plans_.size()), type, plan.size, name};

@@ -109,7 +109,7 @@ Worker::Worker(WorkerConfig config) : state_(std::make_unique<State>(std::move(c
 Worker::~Worker() = default;
 
 void Worker::kind(const std::string& name, const std::string& pool, Handler handler,
-                  KindOptions options) {
+                  const KindOptions& options) {
   if (!is_name(name))
     throw std::invalid_argument(
         fmt::format("`{}` is no name of a kind: 1 to 64 of a-z 0-9 . _ -", name));
@@ -119,7 +119,7 @@ void Worker::kind(const std::string& name, const std::string& pool, Handler hand
   state_->registry.add(name, {pool, std::move(handler), to_protocol(name, options)});
 }
 
-void Worker::async_kind(const std::string& name, AsyncHandler handler, KindOptions options) {
+void Worker::async_kind(const std::string& name, AsyncHandler handler, const KindOptions& options) {
   if (!is_name(name))
     throw std::invalid_argument(
         fmt::format("`{}` is no name of a kind: 1 to 64 of a-z 0-9 . _ -", name));

@@ -8,12 +8,13 @@
 #include <cerrno>
 #include <system_error>
 
+#include "common/limits.h"
 #include "worker/text.h"
 
 namespace millrace::worker {
 namespace {
 
-constexpr std::size_t kReadBytes = 64 * 1024;
+constexpr std::size_t kReadBytes = 64 * kKiB;
 /// Read from one pipe in one turn, so that endless output does not hold up the others.
 constexpr int kReadsPerTurn = 4;
 

@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "common/errors.h"
+#include "common/limits.h"
 #include "common/util/log.h"
 #include "common/util/mutex.h"
 #include "common/util/thread.h"
@@ -31,7 +32,7 @@ using Clock = std::chrono::steady_clock;
 
 /// Answers to short jobs leave together when others are waiting, but not later than this.
 constexpr std::chrono::microseconds kGather{200};
-constexpr std::size_t kGatherBytes = 64 * 1024;
+constexpr std::size_t kGatherBytes = 64 * kKiB;
 /// How often the reader looks for answers that a long job holds up.
 constexpr int kHeldUpLook = 5;  // ms
 constexpr std::chrono::milliseconds kProgressEvery{100};
@@ -115,7 +116,7 @@ class Ear {
  private:
   void listen() {
     ChildStream stream(ChildForm::msgpack);
-    std::array<char, 64 * 1024> buffer{};
+    std::array<char, 64 * kKiB> buffer{};
     while (true) {
       pollfd fd{fd_, POLLIN, 0};
       const int ready = poll(&fd, 1, gathering_ ? kHeldUpLook : -1);

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "common/limits.h"
 #include "worker/process/child_serve.h"
 #include "worker/process/spawn_child.h"
 
@@ -26,7 +27,7 @@ Result<ChildUser> find_child_user(const std::string& name) {
   const std::string wanted = name.empty() ? "nobody" : name;
   passwd entry{};
   passwd* found = nullptr;
-  std::array<char, 16 * 1024> buffer{};
+  std::array<char, 16 * kKiB> buffer{};
   getpwnam_r(wanted.c_str(), &entry, buffer.data(), buffer.size(), &found);
   if (found == nullptr)
     return fail(ErrorCode::bad_config,

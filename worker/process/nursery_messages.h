@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "common/limits.h"
+
 namespace millrace::worker {
 
 /// What a child may use; 0: no limit of ours.
@@ -68,7 +70,7 @@ struct NurseryReport {
 };
 
 /// A datagram's limit; arguments and environment have to fit.
-inline constexpr std::size_t kNurseryMessageMax = 128 * 1024;
+inline constexpr std::size_t kNurseryMessageMax = 128 * kKiB;
 
 template <class T>
 [[nodiscard]] std::string pack_message(const T& message) {

@@ -72,7 +72,7 @@ int NurseryProcess::run() {
   sigset_t ends;
   sigemptyset(&ends);
   sigaddset(&ends, SIGCHLD);
-  sigprocmask(SIG_SETMASK, &ends, nullptr);
+  pthread_sigmask(SIG_SETMASK, &ends, nullptr);
   signals_ = Descriptor(signalfd(-1, &ends, SFD_CLOEXEC | SFD_NONBLOCK));
   self_ = Descriptor(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
   while (true) {

@@ -69,10 +69,10 @@ class Worker {
   /// run() then runs jobs for the worker instead, one after the other on the thread that called it,
   /// and ends the process. The worker must have started no thread before run().
   void kind(const std::string& name, const std::string& pool, Handler handler,
-            KindOptions options = {});
+            const KindOptions& options = {});
   /// Offers a kind that runs on the event loop, where thousands of its jobs wait at once on one
   /// thread. As kind() otherwise.
-  void async_kind(const std::string& name, AsyncHandler handler, KindOptions options = {});
+  void async_kind(const std::string& name, AsyncHandler handler, const KindOptions& options = {});
 
   /// Blocks, and works until `until` is met, stop() was called, or SIGINT or SIGTERM came; waits
   /// for its broker without limit, through restarts of it. Then running jobs get `grace` to finish.
