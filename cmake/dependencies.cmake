@@ -13,6 +13,7 @@
 #   toml++            tomlplusplus::tomlplusplus
 #   tl::expected      tl::expected
 #   xxHash            mr_xxhash
+#   mimalloc          mr_malloc: malloc and new of a whole program; nothing under a sanitizer
 #   GoogleTest        GTest::gtest, GTest::gmock (mr_test links them)
 #
 # Tests written in Python run as ${MILLRACE_PYTHON}.
@@ -34,6 +35,11 @@ find_package(tl-expected REQUIRED)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 add_library(mr_xxhash INTERFACE)
 target_link_libraries(mr_xxhash INTERFACE PkgConfig::xxhash)
+find_package(mimalloc REQUIRED)
+add_library(mr_malloc INTERFACE)
+if(NOT MILLRACE_SANITIZE)
+  target_link_libraries(mr_malloc INTERFACE mimalloc)
+endif()
 
 if(MILLRACE_BUILD_TESTS)
   find_package(GTest REQUIRED)
