@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <thread>
@@ -19,7 +20,10 @@ constexpr const char* kInsert =
     "absolute, enqueued_at, payload_bytes, checksum, crashes_max, retry, expires_at, unique_key, "
     "unique_scope, payload) VALUES (?1, 1, 100, 1, 0, 3, 0, 0, 0, 1700000000000, length(?3), ?2, "
     "3, NULL, 0, NULL, 1, ?3)";
-constexpr const char* kInsertReady = "INSERT INTO ready (lane, priority, id) VALUES (1, 100, ?1)";
+constexpr const char* kFirstReady =
+    "INSERT INTO ready (lane, priority, last, first) VALUES (1, 100, 0, 1)";
+// Of all jobs of a transaction at once, up to the last.
+constexpr const char* kInsertReady = "UPDATE ready SET last = ?1 WHERE lane = 1";
 
 // … and when that job has ended well.
 constexpr const char* kEnd =
@@ -27,7 +31,7 @@ constexpr const char* kEnd =
     "crashes_base, run_at, started_at, finished_at, finish_seq, batch, unique_held, gives_up_at, "
     "error, result_checksum, result) VALUES (?1, 4, ?1, 1, 1, 1, 0, 0, 0, 1700000000000, "
     "1700000000000, 1700000000000, ?1, 1, 0, NULL, '', ?2, ?3)";
-constexpr const char* kEndReady = "DELETE FROM ready WHERE lane = 1 AND priority = 100 AND id = ?1";
+constexpr const char* kEndReady = "UPDATE ready SET first = ?1 + 1 WHERE lane = 1";
 
 sqlite3_int64 checksum(std::size_t row) {
   return static_cast<sqlite3_int64>(row * 0x9E3779B97F4A7C15ULL >> 1);
@@ -47,6 +51,7 @@ BareTable::BareTable(const std::string& folder, std::size_t payload_bytes)
   }
   check(sqlite3_open(path.c_str(), &database_));
   execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536");
+  execute(kFirstReady);
   insert_ = {prepare(kInsert), prepare(kInsertReady)};
   end_ = {prepare(kEnd), prepare(kEndReady)};
 }
@@ -72,37 +77,40 @@ sqlite3_stmt* BareTable::prepare(const char* sql) {
   return statement;
 }
 
-void BareTable::write(const Pair& statements, std::size_t row) {
-  const auto id = static_cast<sqlite3_int64>(row);
-  sqlite3_bind_int64(statements.job, 1, id);
-  sqlite3_bind_int64(statements.job, 2, checksum(row));
-  sqlite3_bind_text(statements.job, 3, payload_.data(), static_cast<int>(payload_.size()),
-                    SQLITE_STATIC);
-  sqlite3_bind_int64(statements.ready, 1, id);
-  for (sqlite3_stmt* statement : {statements.job, statements.ready}) {
-    check(sqlite3_step(statement));
-    sqlite3_reset(statement);
-  }
+void BareTable::step(sqlite3_stmt* statement) {
+  check(sqlite3_step(statement));
+  sqlite3_reset(statement);
 }
 
-double BareTable::run(std::size_t rows, std::size_t rows_each,
-                      void (BareTable::*one)(std::size_t)) {
-  const auto begin = Clock::now();
-  for (std::size_t row = 1; row <= rows; ++row) {
-    if ((row - 1) % rows_each == 0) execute("BEGIN IMMEDIATE");
-    (this->*one)(row);
-    if (row % rows_each == 0 || row == rows) execute("COMMIT");
+void BareTable::write(const Pair& statements, std::size_t first, std::size_t last) {
+  execute("BEGIN IMMEDIATE");
+  for (std::size_t row = first; row <= last; ++row) {
+    sqlite3_bind_int64(statements.job, 1, static_cast<sqlite3_int64>(row));
+    sqlite3_bind_int64(statements.job, 2, checksum(row));
+    sqlite3_bind_text(statements.job, 3, payload_.data(), static_cast<int>(payload_.size()),
+                      SQLITE_STATIC);
+    step(statements.job);
   }
-  return static_cast<double>(rows) / seconds_since(begin);
+  sqlite3_bind_int64(statements.ready, 1, static_cast<sqlite3_int64>(last));
+  step(statements.ready);
+  execute("COMMIT");
+}
+
+double BareTable::write_all(const Pair& statements, std::size_t first, std::size_t last,
+                            std::size_t rows_each) {
+  const auto begin = Clock::now();
+  for (std::size_t row = first; row <= last; row += rows_each)
+    write(statements, row, std::min(row + rows_each - 1, last));
+  return static_cast<double>(last - first + 1) / seconds_since(begin);
 }
 
 double BareTable::insert(std::size_t rows, std::size_t rows_each) {
-  return run(rows, rows_each, &BareTable::insert_next);
+  const std::size_t first = rows_ + 1;
+  rows_ += rows;
+  return write_all(insert_, first, rows_, rows_each);
 }
 
-double BareTable::update(std::size_t rows_each) {
-  return run(rows_, rows_each, &BareTable::end_one);
-}
+double BareTable::update(std::size_t rows_each) { return write_all(end_, 1, rows_, rows_each); }
 
 std::vector<double> BareTable::commit_one_by_one(std::size_t count,
                                                  std::chrono::microseconds pause) {
@@ -110,9 +118,8 @@ std::vector<double> BareTable::commit_one_by_one(std::size_t count,
   for (std::size_t i = 0; i < count; ++i) {
     if (pause.count() > 0) std::this_thread::sleep_for(pause);
     const auto begin = Clock::now();
-    execute("BEGIN IMMEDIATE");
-    insert_next(0);
-    execute("COMMIT");
+    ++rows_;
+    write(insert_, rows_, rows_);
     taken.push_back(ms_since(begin));
   }
   return taken;

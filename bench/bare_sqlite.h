@@ -32,16 +32,17 @@ class BareTable {
   void execute(const char* sql);
   void check(int result);
   [[nodiscard]] sqlite3_stmt* prepare(const char* sql);
-  /// What is written of a job in two of the tables.
+  /// What is written of a job, and of all jobs of a transaction in the list of ready ones.
   struct Pair {
     sqlite3_stmt* job = nullptr;
     sqlite3_stmt* ready = nullptr;
   };
-  void write(const Pair& statements, std::size_t row);
-  [[nodiscard]] double run(std::size_t rows, std::size_t rows_each,
-                           void (BareTable::*one)(std::size_t));
-  void insert_next(std::size_t) { write(insert_, ++rows_); }
-  void end_one(std::size_t row) { write(end_, row); }
+  void step(sqlite3_stmt* statement);
+  /// One transaction.
+  void write(const Pair& statements, std::size_t first, std::size_t last);
+  /// Rows a second.
+  [[nodiscard]] double write_all(const Pair& statements, std::size_t first, std::size_t last,
+                                 std::size_t rows_each);
 
   sqlite3* database_ = nullptr;
   Pair insert_;

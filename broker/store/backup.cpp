@@ -69,8 +69,8 @@ std::uint64_t end_leases(const sqlite::Connection& connection) {
       "(SELECT job.lane AS id, count(*) AS jobs FROM " MR_LEASED "WHERE " MR_STATE
       " = 3 GROUP BY job.lane) AS running WHERE lane.id = running.id");
   connection.execute(
-      "INSERT INTO ready (lane, priority, id) "
-      "SELECT job.lane, job.priority, job.id FROM " MR_LEASED "WHERE " MR_STATE " = 3");
+      "INSERT INTO ready (lane, priority, last, first) "
+      "SELECT job.lane, job.priority, job.id, job.id FROM " MR_LEASED "WHERE " MR_STATE " = 3");
   // A first lease may stand in `lease` only.
   connection.execute(
       "INSERT INTO status (id, state, lease, worker, deliveries, attempts, crashes, attempts_base, "

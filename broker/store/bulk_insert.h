@@ -1,8 +1,9 @@
 #pragma once
 
 // One INSERT for many rows: SQLite opens a table and its indexes once for each statement, and that
-// costs as much as a row. What does not fill a statement goes row by row.
+// costs as much as a row. What does not fill a large statement goes by smaller ones.
 
+#include <array>
 #include <cstddef>
 #include <iterator>
 #include <string>
@@ -13,13 +14,13 @@ namespace millrace::broker {
 
 class BulkInsert {
  public:
-  static constexpr std::size_t kRows = 16;
-
   /// `head` up to VALUES, `row` in parentheses with its parameters as `?`, and what follows all.
   BulkInsert(const sqlite::Connection& connection, const std::string& head, const std::string& row,
              const std::string& tail = {})
-      : one_(connection, text(head, row, tail, 1)),
-        many_(connection, text(head, row, tail, kRows)) {}
+      : sizes_{{{64, {connection, text(head, row, tail, 64)}},
+                {16, {connection, text(head, row, tail, 16)}},
+                {4, {connection, text(head, row, tail, 4)}},
+                {1, {connection, text(head, row, tail, 1)}}}} {}
 
   /// Inserts all of `items`; `bind(statement, parameter, item)` binds one from that parameter on
   /// and returns the one after it. What it binds must outlive the call. Returns the number of rows
@@ -28,18 +29,24 @@ class BulkInsert {
   std::size_t insert(const Items& items, const Bind& bind) {
     std::int64_t written = 0;
     auto item = std::begin(items);
-    for (std::size_t left = std::size(items); left > 0;) {
-      const std::size_t rows = left >= kRows ? kRows : 1;
-      sqlite::Statement& statement = rows == 1 ? one_ : many_;
-      int parameter = 1;
-      for (std::size_t i = 0; i < rows; ++i, ++item) parameter = bind(statement, parameter, *item);
-      written += statement.execute();
-      left -= rows;
+    std::size_t left = std::size(items);
+    for (auto& [rows, statement] : sizes_) {
+      for (; left >= rows; left -= rows) {
+        int parameter = 1;
+        for (std::size_t i = 0; i < rows; ++i, ++item)
+          parameter = bind(statement, parameter, *item);
+        written += statement.execute();
+      }
     }
     return static_cast<std::size_t>(written);
   }
 
  private:
+  struct Size {
+    std::size_t rows;
+    sqlite::Statement statement;
+  };
+
   static std::string text(const std::string& head, const std::string& row, const std::string& tail,
                           std::size_t rows) {
     std::string sql = head + " VALUES ";
@@ -47,8 +54,7 @@ class BulkInsert {
     return sql + " " + tail;
   }
 
-  sqlite::Statement one_;
-  sqlite::Statement many_;
+  std::array<Size, 4> sizes_;  ///< largest first
 };
 
 }  // namespace millrace::broker

@@ -5,7 +5,8 @@
 namespace millrace::broker {
 
 LeaseTable::LeaseTable(const sqlite::Connection& connection, std::size_t slack)
-    : insert_(connection, "INSERT OR REPLACE INTO lease (job, lease, worker)", "(?, ?, ?)"),
+    : insert_(connection, "INSERT OR ROLLBACK INTO lease (job, lease, worker)", "(?, ?, ?)"),
+      replace_(connection, "INSERT OR REPLACE INTO lease (job, lease, worker) VALUES (?, ?, ?)"),
       clear_(connection, "DELETE FROM lease"),
       count_(connection, "SELECT count(*) FROM lease"),
       slack_(slack) {}
@@ -26,7 +27,8 @@ void LeaseTable::begin() {
       leases_.erase(job);
   }
   rows_before_ = rows_;
-  added_.clear();
+  first_.clear();
+  again_.clear();
 }
 
 bool LeaseTable::holds(JobId job, LeaseId lease) const {
@@ -34,11 +36,11 @@ bool LeaseTable::holds(JobId job, LeaseId lease) const {
   return found != leases_.end() && found->second.lease == lease;
 }
 
-void LeaseTable::add(JobId job, Held held) {
+void LeaseTable::add(JobId job, Held held, bool first) {
   const auto [place, fresh] = leases_.try_emplace(job, held);
   undo_.emplace_back(job, fresh ? std::nullopt : std::optional(place->second));
   place->second = held;
-  added_.emplace_back(job, held);
+  (first ? first_ : again_).emplace_back(job, held);
 }
 
 void LeaseTable::remove(JobId job) {
@@ -48,19 +50,25 @@ void LeaseTable::remove(JobId job) {
 }
 
 void LeaseTable::write() {
-  if (added_.empty()) return;
-  rows_ += added_.size();
-  if (rows_ - leases_.size() <= std::max(slack_, leases_.size())) return insert(added_);
-  clear_.execute();
-  rows_ = leases_.size();
-  insert({leases_.begin(), leases_.end()});
+  const std::size_t added = first_.size() + again_.size();
+  if (added == 0) return;
+  rows_ += added;
+  if (rows_ - leases_.size() > std::max(slack_, leases_.size())) {
+    clear_.execute();
+    rows_ = leases_.size();
+    insert_.insert(leases_, bind);
+    return;
+  }
+  insert_.insert(first_, bind);
+  for (const Row& row : again_) {
+    bind(replace_, 1, row);
+    replace_.execute();
+  }
 }
 
-void LeaseTable::insert(const std::vector<Row>& rows) {
-  insert_.insert(rows, [](sqlite::Statement& statement, int parameter, const Row& row) {
-    const auto& [job, held] = row;
-    return statement.bind_from(parameter, job, held.lease, held.worker);
-  });
+int LeaseTable::bind(sqlite::Statement& statement, int parameter, const Row& row) {
+  const auto& [job, held] = row;
+  return statement.bind_from(parameter, job, held.lease, held.worker);
 }
 
 }  // namespace millrace::broker

@@ -40,8 +40,8 @@ class LeaseTable {
   void begin();
   [[nodiscard]] bool holds(JobId job, LeaseId lease) const;
   [[nodiscard]] bool is_leased(JobId job) const { return leases_.contains(job); }
-  /// The job is leased; under another lease than before, if it was.
-  void add(JobId job, Held held);
+  /// The job is leased; under another lease than before, if it was. `first`: it never was before.
+  void add(JobId job, Held held, bool first);
   /// It is leased no more.
   void remove(JobId job);
   /// Writes the rows of the leases that were added since begin().
@@ -52,9 +52,10 @@ class LeaseTable {
  private:
   using Row = std::pair<const JobId, Held>;
 
-  void insert(const std::vector<Row>& rows);
+  static int bind(sqlite::Statement& statement, int parameter, const Row& row);
 
   BulkInsert insert_;
+  sqlite::Statement replace_;
   sqlite::Statement clear_;
   sqlite::Statement count_;
   const std::size_t slack_;
@@ -62,7 +63,8 @@ class LeaseTable {
   std::size_t rows_before_ = 0;
   std::map<JobId, Held> leases_;
   std::vector<std::pair<JobId, std::optional<Held>>> undo_;
-  std::vector<Row> added_;
+  std::vector<Row> first_;  ///< that were added since begin(): no row of theirs can be there …
+  std::vector<Row> again_;  ///< … and those with which it may
 };
 
 }  // namespace millrace::broker

@@ -200,8 +200,8 @@ void create_1(const sqlite::Connection& connection) {
 
 using Step = void (*)(const sqlite::Connection&);
 // Step n makes version n out of version n−1.
-constexpr std::array<Step, kSchemaVersion> kSteps = {create_1, create_2, create_3, create_4,
-                                                     create_5};
+constexpr std::array<Step, kSchemaVersion> kSteps = {create_1, create_2, create_3,
+                                                     create_4, create_5, create_6};
 
 }  // namespace
 

@@ -16,7 +16,7 @@ namespace millrace::broker {
 
 /// "MLRC", in the header of every file of ours.
 inline constexpr std::int64_t kApplicationId = 0x4D4C5243;
-inline constexpr std::int64_t kSchemaVersion = 5;
+inline constexpr std::int64_t kSchemaVersion = 6;
 
 /// Creates what is missing, one transaction per version. The caller has checked that the file is
 /// ours or empty, and that it is not newer than this program.

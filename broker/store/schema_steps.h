@@ -16,6 +16,8 @@ void create_3(const sqlite::Connection& connection);
 void create_4(const sqlite::Connection& connection);
 /// Version 5: what a job is apart from how it stands; `ready` and `lease`.
 void create_5(const sqlite::Connection& connection);
+/// Version 6: `ready` by runs.
+void create_6(const sqlite::Connection& connection);
 
 /// The views `jobs` and `attempts`, as they were from version 2 to 4.
 void create_job_views(const sqlite::Connection& connection);

@@ -33,6 +33,7 @@ bool take(sqlite::Rows rows, std::size_t jobs_max, std::vector<JobRecord>& jobs)
 
 Loaded SqliteStore::answer(const LoadReady& load) {
   LoadedReady loaded{.lane = load.lane, .jobs = {}};
+  loaded.jobs.reserve(load.jobs_max);
   const std::size_t rows_max = load.jobs_max + 1;  // one more tells whether that is the end
   loaded.end =
       take(statements_->load_ready.run(load.lane, load.after_priority, load.after_id, rows_max),

@@ -50,7 +50,9 @@ struct SqliteQuery::Statements {
       connection,
       "SELECT id FROM status INDEXED BY status_ended WHERE batch = ?3 AND finish_seq IS NOT NULL "
       "AND id > ?1 AND id <= ?2"};
-  sqlite::Statement ready_ids{connection, "SELECT id FROM ready WHERE id > ?1 AND id <= ?2"};
+  sqlite::Statement ready_ids{connection,
+                              "SELECT job.id FROM ready CROSS JOIN job "
+                              "ON job.id BETWEEN max(ready.first, ?1 + 1) AND min(ready.last, ?2)"};
   sqlite::Statement leased_ids{
       connection,
       "SELECT lease.job FROM lease LEFT JOIN status ON status.id = lease.job "

@@ -7,6 +7,8 @@
 namespace millrace::broker {
 namespace {
 
+constexpr int kErrorColumn = 24;
+
 JobSpec read_spec(JobId job, const sqlite::Rows& rows) {
   JobSpec spec;
   spec.lane = rows.id<LaneId>(2);
@@ -35,15 +37,16 @@ JobStatus read_status(JobId job, const sqlite::Rows& rows) {
   status.lease = rows.id<LeaseId>(11);
   status.worker = rows.id<WorkerId>(12);
   status.deliveries = rows.small(13);
+  status.run_at = rows.time(18);
+  if (rows.is_null(kErrorColumn)) return status;  // without a row of `status` the rest is empty
   status.attempts = rows.small(14);
   status.crashes = rows.small(15);
   status.attempts_base = rows.small(16);
   status.crashes_base = rows.small(17);
-  status.run_at = rows.time(18);
   status.started_at = rows.time(19);
   status.finished_at = rows.time(20);
   status.finish_seq = rows.id<FinishSeq>(21);
-  status.error = rows.text(24);
+  status.error = rows.text(kErrorColumn);
   status.unique_held = rows.boolean(30);
   return status;
 }

@@ -116,9 +116,11 @@ struct SqliteStore::Statements {
   // column of such a pair when the second one is the rowid. CROSS JOIN keeps the order of a join.
   sqlite::Statement load_ready{
       connection, MR_WAITING_SMALL
-      "ready CROSS JOIN job ON job.id = ready.id LEFT JOIN status ON status.id = ready.id "
-      "WHERE ready.lane = ?1 AND (ready.priority, ready.id) > (?2, ?3) "
-      "ORDER BY ready.priority, ready.id LIMIT ?4"};
+      "ready CROSS JOIN job "
+      "ON job.id BETWEEN max(ready.first, iif(ready.priority = ?2, ?3 + 1, 0)) AND ready.last "
+      "LEFT JOIN status ON status.id = job.id "
+      "WHERE ready.lane = ?1 AND (ready.priority, ready.last) > (?2, ?3) "
+      "ORDER BY ready.priority, ready.last, job.id LIMIT ?4"};
 #define MR_STATUS_JOB "CROSS JOIN job ON job.id = status.id "
   sqlite::Statement load_scheduled_same{
       connection, MR_WAITING_SMALL "status INDEXED BY status_scheduled " MR_STATUS_JOB

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "broker/store/log_vfs.h"
 #include "broker/store/schema.h"
 #include "broker/store/sqlite_settings.h"
 #include "broker/store/sqlite_statements.h"
@@ -20,6 +21,7 @@
 namespace millrace::broker {
 namespace {
 
+constexpr int kFull = 2;  // PRAGMA synchronous
 constexpr std::size_t kPageBytes = 4096;
 constexpr Duration kLockWait{2000};
 constexpr Duration kLookEvery{1000};
@@ -45,7 +47,8 @@ SqliteStore::SqliteStore(SqliteOptions options)
       path_(resolve_database_path(options_.path)),
       lock_(path_),
       connection_(claim(path_, options_.create),
-                  options_.create ? sqlite::Access::create : sqlite::Access::write, options_.vfs),
+                  options_.create ? sqlite::Access::create : sqlite::Access::write,
+                  options_.synchronous == kFull ? sqlite::log_vfs(options_.vfs) : options_.vfs),
       ballast_(path_, options_.ballast_bytes) {
   set_up_writer(connection_, path_, options_.synchronous);
   identity_ = identify(path_);

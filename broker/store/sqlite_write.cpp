@@ -177,7 +177,8 @@ void SqliteStore::insert_jobs(const std::vector<JobInsert>& jobs) {
     if (job.status.state == JobState::ready)
       statements_->ready.add(job.spec.lane, job.spec.priority, job.id);
     if (job.status.state == JobState::leased)
-      statements_->leases.add(job.id, {job.status.lease, job.status.worker});
+      statements_->leases.add(job.id, {job.status.lease, job.status.worker},
+                              job.status.deliveries == 1);
   }
 }
 
@@ -247,7 +248,8 @@ void SqliteStore::note_move(const JobUpdate& job) {
     statements_->ready.add(job.lane, job.priority, job.id);
   if (to != JobState::leased && from == JobState::leased) statements_->leases.remove(job.id);
   if (to == JobState::leased && (from != JobState::leased || job.status.lease != job.from_lease))
-    statements_->leases.add(job.id, {job.status.lease, job.status.worker});
+    statements_->leases.add(job.id, {job.status.lease, job.status.worker},
+                            job.status.deliveries == 1);
 }
 
 void SqliteStore::apply_deltas(const std::vector<LaneDelta>& deltas) {

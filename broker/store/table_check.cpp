@@ -16,14 +16,20 @@ struct Rule {
 
 constexpr Rule kRules[] = {
     {"waiting", "job {} is ready and not among the ready ones of its lane and priority",
-     "SELECT job.id FROM " MR_JOBS "LEFT JOIN ready ON ready.lane = job.lane AND "
-     "ready.priority = job.priority AND ready.id = job.id "
-     "WHERE " MR_STATE " = 2 AND ready.id IS NULL"},
+     "SELECT job.id FROM " MR_JOBS "WHERE " MR_STATE
+     " = 2 AND NOT coalesce((SELECT first <= job.id "
+     "FROM ready WHERE ready.lane = job.lane AND ready.priority = job.priority "
+     "AND ready.last >= job.id ORDER BY ready.last LIMIT 1), 0)"},
     {"waiting", "job {} is among the ready ones and is not ready there",
-     "SELECT ready.id FROM ready LEFT JOIN job ON job.id = ready.id "
-     "LEFT JOIN status ON status.id = ready.id LEFT JOIN lease ON lease.job = ready.id "
-     "WHERE job.id IS NULL OR job.lane <> ready.lane OR job.priority <> ready.priority "
-     "OR " MR_STATE " <> 2"},
+     "SELECT job.id FROM ready CROSS JOIN job ON job.id BETWEEN ready.first AND ready.last "
+     "LEFT JOIN status ON status.id = job.id LEFT JOIN lease ON lease.job = job.id "
+     "WHERE job.lane <> ready.lane OR job.priority <> ready.priority OR " MR_STATE " <> 2"},
+    {"waiting", "the run of ready jobs from {} on has jobs that are not there",
+     "SELECT first FROM ready WHERE last - first + 1 <> "
+     "(SELECT count(*) FROM job WHERE job.id BETWEEN ready.first AND ready.last)"},
+    {"waiting", "the run of ready jobs from {} on overlaps the one before it",
+     "SELECT first FROM (SELECT first, lag(last) OVER (PARTITION BY lane, priority ORDER BY last) "
+     "AS previous FROM ready) WHERE first <= previous"},
     {"waiting", "job {} does not wait as its state and its expiry say",
      "SELECT status.id FROM status CROSS JOIN job ON job.id = status.id WHERE gives_up_at "
      "IS NOT iif(status.state IN (1, 2), nullif(job.expires_at, 0), NULL)"},

@@ -33,6 +33,7 @@ bool is_full() {
 }
 
 int write(sqlite3_file* file, const void* bytes, int count, sqlite3_int64 offset) {
+  ++vfs_faults().writes;
   if (is_full()) return SQLITE_FULL;
   return inner(file)->pMethods->xWrite(inner(file), bytes, count, offset);
 }

@@ -15,6 +15,7 @@ struct VfsFaults {
   /// While this file exists there is no room: every write answers "disk full".
   std::string full_while_exists;
   bool full = false;  ///< no room in any case
+  int writes = 0;     ///< so many calls have asked for one, to any file
 };
 VfsFaults& vfs_faults();
 

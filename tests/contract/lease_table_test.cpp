@@ -131,7 +131,8 @@ TEST_F(LeaseTableFile, ALeaseThatIsOverEndsNothing) {
 
 TEST_F(LeaseTableFile, AJobThatIsNotAmongTheReadyOnesIsNotLeased) {
   const auto store = start_with({ready_job(1), ready_job(2), ready_job(3)});
-  sqlite::Connection(path_, sqlite::Access::write, {}).execute("DELETE FROM ready WHERE id = 2");
+  sqlite::Connection(path_, sqlite::Access::write, {})
+      .execute("UPDATE ready SET last = 1; INSERT INTO ready VALUES (1, 100, 3, 3)");
   std::vector<JobInsert> jobs = {ready_job(1), ready_job(2), ready_job(3)};
 
   EXPECT_EQ(thrown_code([&] {
@@ -200,16 +201,16 @@ TEST(LeaseTable, ForgetsWhatARolledBackTransactionSaid) {
   const sqlite::Connection connection(folder.file("jobs.db"), sqlite::Access::write, {});
   LeaseTable leases(connection, 4);
   leases.begin();
-  leases.add(JobId{1}, {LeaseId{1}, WorkerId{1}});
-  leases.add(JobId{2}, {LeaseId{2}, WorkerId{1}});
+  leases.add(JobId{1}, {LeaseId{1}, WorkerId{1}}, true);
+  leases.add(JobId{2}, {LeaseId{2}, WorkerId{1}}, true);
   leases.write();
   leases.committed();
 
   leases.begin();
   leases.remove(JobId{1});
-  leases.add(JobId{2}, {LeaseId{3}, WorkerId{1}});
-  leases.add(JobId{2}, {LeaseId{4}, WorkerId{1}});
-  leases.add(JobId{3}, {LeaseId{5}, WorkerId{1}});
+  leases.add(JobId{2}, {LeaseId{3}, WorkerId{1}}, false);
+  leases.add(JobId{2}, {LeaseId{4}, WorkerId{1}}, false);
+  leases.add(JobId{3}, {LeaseId{5}, WorkerId{1}}, true);
   leases.begin();
 
   EXPECT_TRUE(leases.holds(JobId{1}, LeaseId{1}));

@@ -262,8 +262,9 @@ TEST_F(SqliteFile, EveryLoadUsesItsIndex) {
   };
 
   const std::string ready = plan(
-      "SELECT * FROM ready CROSS JOIN job ON job.id = ready.id WHERE ready.lane = 1 "
-      "AND (ready.priority, ready.id) > (100, 5) ORDER BY ready.priority, ready.id");
+      "SELECT * FROM ready CROSS JOIN job ON job.id BETWEEN max(ready.first, 6) AND ready.last "
+      "WHERE ready.lane = 1 AND (ready.priority, ready.last) > (100, 5) "
+      "ORDER BY ready.priority, ready.last, job.id");
   const std::string due =
       plan("SELECT * FROM status WHERE state = 1 AND run_at = 9 AND id > 5 ORDER BY id");
   const std::string later =
@@ -272,7 +273,7 @@ TEST_F(SqliteFile, EveryLoadUsesItsIndex) {
       plan("SELECT * FROM status WHERE batch = 1 AND finish_seq > 7 ORDER BY finish_seq");
   const std::string live = plan("SELECT * FROM batch WHERE sealed = 0 OR open > 0 ORDER BY id");
 
-  EXPECT_THAT(ready, HasSubstr("PRIMARY KEY (lane=? AND (priority,id)>(?,?))"));
+  EXPECT_THAT(ready, HasSubstr("PRIMARY KEY (lane=? AND (priority,last)>(?,?))"));
   EXPECT_THAT(due, HasSubstr("INDEX status_scheduled (run_at=? AND rowid>?)"));
   EXPECT_THAT(later, HasSubstr("INDEX status_scheduled (run_at>?)"));
   EXPECT_THAT(ended, HasSubstr("INDEX status_ended (batch=? AND finish_seq>?)"));

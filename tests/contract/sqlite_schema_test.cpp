@@ -189,10 +189,11 @@ TEST_F(SqliteSchema, AReadyJobTakesNoMoreThanInTheFirstVersion) {
                                        "INSERT INTO job SELECT id, 2, 1, 100, 1, 0, 3, 0, 0, 0, "
                                        "1700000000000, 0, 0, 0, 0, 0, 0, 0, 1700000000000, 0, 0, "
                                        "NULL, 100, 1, NULL, '', NULL, NULL FROM n");
-  const long after = filled(path_, ids +
-                                       "INSERT INTO job SELECT id, 1, 100, 1, 0, 3, 0, 0, 0, "
-                                       "1700000000000, 100, 1, 3, NULL, 0, NULL, 1, NULL FROM n;" +
-                                       ids + "INSERT INTO ready SELECT 1, 100, id FROM n");
+  const long after =
+      filled(path_, ids +
+                        "INSERT INTO job SELECT id, 1, 100, 1, 0, 3, 0, 0, 0, "
+                        "1700000000000, 100, 1, 3, NULL, 0, NULL, 1, NULL FROM n;" +
+                        ids + "INSERT INTO ready SELECT 1, 100, max(id), min(id) FROM n");
 
   EXPECT_LE(after, before + 4096);
 }
