@@ -48,7 +48,8 @@ SqliteStore::SqliteStore(SqliteOptions options)
       lock_(path_),
       connection_(claim(path_, options_.create),
                   options_.create ? sqlite::Access::create : sqlite::Access::write,
-                  options_.synchronous == kFull ? sqlite::log_vfs(options_.vfs) : options_.vfs),
+                  options_.synchronous == kFull && options_.vfs.empty() ? sqlite::log_vfs({})
+                                                                        : options_.vfs),
       ballast_(path_, options_.ballast_bytes) {
   set_up_writer(connection_, path_, options_.synchronous);
   identity_ = identify(path_);

@@ -61,7 +61,7 @@ class ReadyTableFile : public ::testing::Test {
 
  private:
   std::string made_by_a_store() const {
-    const std::string path = folder_.file("jobs.db");
+    std::string path = folder_.file("jobs.db");
     SqliteStore(fast_options(path)).start();
     return path;
   }
