@@ -1,17 +1,22 @@
 #include "broker/store/log_vfs.h"
 
+#include <fmt/format.h>
 #include <sqlite3.h>
 
 #include <cstddef>
 #include <cstring>
-#include <map>
-#include <memory>
-#include <mutex>
 #include <new>
 
-#include "broker/store/store.h"
+#include "broker/store/sqlite.h"
 
 namespace millrace::broker::sqlite {
+
+/// A copy of the one below with another `xOpen`. All else may find its own data in it as before.
+struct WrappedVfs : sqlite3_vfs {
+  explicit WrappedVfs(sqlite3_vfs& wrapped) : sqlite3_vfs(wrapped), base(&wrapped) {}
+  sqlite3_vfs* base;
+};
+
 namespace {
 
 /// SQLite's own file system writes less than 128 KiB at once.
@@ -25,11 +30,6 @@ struct LogFile : sqlite3_file {
 };
 constexpr std::size_t kLogFileBytes =
     (sizeof(LogFile) + alignof(std::max_align_t) - 1) & ~(alignof(std::max_align_t) - 1);
-
-struct LogVfs : sqlite3_vfs {
-  sqlite3_vfs* base = nullptr;
-  std::string name;
-};
 
 LogFile& log(sqlite3_file* file) { return *static_cast<LogFile*>(file); }
 
@@ -99,7 +99,7 @@ sqlite3_io_methods make_methods() {
 
 int open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int* out_flags) {
   static const sqlite3_io_methods methods = make_methods();
-  sqlite3_vfs* const base = static_cast<LogVfs*>(vfs)->base;
+  auto* const base = static_cast<WrappedVfs*>(vfs)->base;
   if ((flags & SQLITE_OPEN_WAL) == 0) return base->xOpen(base, name, file, flags, out_flags);
 
   auto* self = new (static_cast<void*>(file)) LogFile{};
@@ -114,29 +114,26 @@ int open(sqlite3_vfs* vfs, const char* name, sqlite3_file* file, int flags, int*
   return result;
 }
 
+std::unique_ptr<WrappedVfs> wrap(const std::string& base, const std::string& name) {
+  set_up_library();
+  sqlite3_vfs* const below = sqlite3_vfs_find(base.empty() ? nullptr : base.c_str());
+  if (below == nullptr)
+    throw StoreError(ErrorCode::storage_failed,
+                     fmt::format("SQLite knows no file system `{}`", base));
+  auto vfs = std::make_unique<WrappedVfs>(*below);
+  vfs->zName = name.c_str();
+  vfs->pNext = nullptr;
+  vfs->szOsFile += static_cast<int>(kLogFileBytes);
+  vfs->xOpen = open;
+  sqlite3_vfs_register(vfs.get(), 0);
+  return vfs;
+}
+
 }  // namespace
 
-std::string log_vfs(const std::string& base) {
-  static std::mutex mutex;
-  static std::map<std::string, LogVfs> known;  // SQLite keeps pointers to them
+LogVfs::LogVfs(const std::string& base)
+    : name_(fmt::format("millrace-log-{}", fmt::ptr(this))), vfs_(wrap(base, name_)) {}
 
-  const std::lock_guard lock(mutex);
-  const auto [place, fresh] = known.try_emplace(base);
-  LogVfs& vfs = place->second;
-  if (fresh) {
-    sqlite3_vfs* const below = sqlite3_vfs_find(base.empty() ? nullptr : base.c_str());
-    if (below == nullptr)
-      throw StoreError(ErrorCode::storage_failed, "SQLite knows no file system `" + base + "`");
-    static_cast<sqlite3_vfs&>(vfs) = *below;
-    vfs.base = below;
-    vfs.name = "millrace-log-" + base;
-    vfs.zName = vfs.name.c_str();
-    vfs.pNext = nullptr;
-    vfs.szOsFile += static_cast<int>(kLogFileBytes);
-    vfs.xOpen = open;
-    sqlite3_vfs_register(&vfs, 0);
-  }
-  return vfs.name;
-}
+LogVfs::~LogVfs() { sqlite3_vfs_unregister(vfs_.get()); }
 
 }  // namespace millrace::broker::sqlite

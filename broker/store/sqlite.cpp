@@ -25,14 +25,12 @@ ErrorCode code_of(int result) {
   }
 }
 
-/// Without the counters of memory in use, which nobody reads, an allocation takes no lock. Too late
-/// when SQLite has begun; then it stays as it is.
+}  // namespace
+
 void set_up_library() {
   static const int done = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
   (void)done;
 }
-
-}  // namespace
 
 bool SqliteError::is_busy() const { return (result_ & 0xff) == SQLITE_BUSY; }
 bool SqliteError::is_full() const { return (result_ & 0xff) == SQLITE_FULL; }

@@ -209,4 +209,8 @@ class Transaction {
 
 [[nodiscard]] std::string library_version();
 
+/// Without the counters of memory in use, which nobody reads, an allocation takes no lock. Before
+/// anything else is asked of SQLite; later it stays as it is. Any thread.
+void set_up_library();
+
 }  // namespace millrace::broker::sqlite

@@ -10,7 +10,6 @@
 #include <filesystem>
 #include <limits>
 
-#include "broker/store/log_vfs.h"
 #include "broker/store/schema.h"
 #include "broker/store/sqlite_settings.h"
 #include "broker/store/sqlite_statements.h"
@@ -46,10 +45,11 @@ SqliteStore::SqliteStore(SqliteOptions options)
     : options_(std::move(options)),
       path_(resolve_database_path(options_.path)),
       lock_(path_),
+      log_vfs_(options_.synchronous == kFull ? std::make_unique<sqlite::LogVfs>(options_.vfs)
+                                             : nullptr),
       connection_(claim(path_, options_.create),
                   options_.create ? sqlite::Access::create : sqlite::Access::write,
-                  options_.synchronous == kFull && options_.vfs.empty() ? sqlite::log_vfs({})
-                                                                        : options_.vfs),
+                  log_vfs_ ? log_vfs_->name() : options_.vfs),
       ballast_(path_, options_.ballast_bytes) {
   set_up_writer(connection_, path_, options_.synchronous);
   identity_ = identify(path_);

@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "broker/store/log_vfs.h"
 #include "broker/store/sqlite.h"
 #include "broker/store/store.h"
 #include "broker/store/store_files.h"
@@ -121,6 +122,7 @@ class SqliteStore final : public Store {
   const std::string path_;
   ThreadOwner owner_;
   FileLock lock_;
+  const std::unique_ptr<const sqlite::LogVfs> log_vfs_;  ///< with synchronous=FULL
   sqlite::Connection connection_;
   Ballast ballast_;
   FileIdentity identity_;

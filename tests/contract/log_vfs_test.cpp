@@ -11,15 +11,15 @@
 namespace millrace::broker::testing {
 namespace {
 
-class LogVfs : public ::testing::Test {
+class LogVfsFile : public ::testing::Test {
  protected:
-  LogVfs() {
+  LogVfsFile() {
     execute("PRAGMA journal_mode = WAL");
     execute("PRAGMA synchronous = FULL");
     execute("PRAGMA wal_autocheckpoint = 0");
     execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT)");
   }
-  ~LogVfs() override { vfs_faults() = {}; }
+  ~LogVfsFile() override { vfs_faults() = {}; }
 
   void execute(const std::string& sql) const { writer_.execute(sql); }
   /// Rows of 3,000 bytes, so one to a page.
@@ -37,10 +37,11 @@ class LogVfs : public ::testing::Test {
 
   TempFolder folder_;
   const std::string path_ = folder_.file("log.db");
-  const sqlite::Connection writer_{path_, sqlite::Access::create, sqlite::log_vfs(fault_vfs())};
+  const sqlite::LogVfs vfs_{fault_vfs()};
+  const sqlite::Connection writer_{path_, sqlite::Access::create, vfs_.name()};
 };
 
-TEST_F(LogVfs, ACommitIsOneWrite) {
+TEST_F(LogVfsFile, ACommitIsOneWrite) {
   insert(1, 1);
   vfs_faults().writes = 0;
 
@@ -50,7 +51,7 @@ TEST_F(LogVfs, ACommitIsOneWrite) {
   EXPECT_EQ(seen(), 11);
 }
 
-TEST_F(LogVfs, ALargeCommitIsAFew) {
+TEST_F(LogVfsFile, ALargeCommitIsAFew) {
   vfs_faults().writes = 0;
 
   insert(1, 300);
@@ -61,7 +62,7 @@ TEST_F(LogVfs, ALargeCommitIsAFew) {
   EXPECT_EQ(damage(), "ok");
 }
 
-TEST_F(LogVfs, WhatDoesNotFitOnTheDiskIsNotCommitted) {
+TEST_F(LogVfsFile, WhatDoesNotFitOnTheDiskIsNotCommitted) {
   insert(1, 5);
   vfs_faults().full = true;
   try {
@@ -79,7 +80,7 @@ TEST_F(LogVfs, WhatDoesNotFitOnTheDiskIsNotCommitted) {
   EXPECT_EQ(damage(), "ok");
 }
 
-TEST_F(LogVfs, ATransactionThatOutgrowsTheCacheReadsWhatItWrote) {
+TEST_F(LogVfsFile, ATransactionThatOutgrowsTheCacheReadsWhatItWrote) {
   execute("PRAGMA cache_size = 10");
   execute("BEGIN");
   insert(1, 200);
@@ -98,9 +99,9 @@ TEST_F(LogVfs, ATransactionThatOutgrowsTheCacheReadsWhatItWrote) {
   EXPECT_EQ(damage(), "ok");
 }
 
-TEST_F(LogVfs, TheLogIsMovedIntoTheFileAndBegunAnew) {
+TEST_F(LogVfsFile, TheLogIsMovedIntoTheFileAndBegunAnew) {
   insert(1, 50);
-  sqlite::Connection other(path_, sqlite::Access::write, sqlite::log_vfs(fault_vfs()));
+  sqlite::Connection other(path_, sqlite::Access::write, vfs_.name());
   EXPECT_TRUE(other.checkpoint(sqlite::Checkpoint::restart));
   insert(51, 60);
   EXPECT_TRUE(other.checkpoint(sqlite::Checkpoint::truncate));
@@ -110,8 +111,22 @@ TEST_F(LogVfs, TheLogIsMovedIntoTheFileAndBegunAnew) {
   EXPECT_EQ(damage(), "ok");
 }
 
-TEST_F(LogVfs, NeedsAFileSystemBelow) {
-  EXPECT_EQ(thrown_code([] { (void)sqlite::log_vfs("no such"); }), ErrorCode::storage_failed);
+TEST_F(LogVfsFile, SeveralDoNotKnowOfEachOther) {
+  const std::string other_path = folder_.file("other.db");
+  for (int life = 1; life <= 2; ++life) {
+    const sqlite::LogVfs vfs(fault_vfs());
+    const sqlite::Connection other(other_path, sqlite::Access::create, vfs.name());
+    other.execute("PRAGMA journal_mode = WAL");
+    other.execute("CREATE TABLE IF NOT EXISTS t (id)");
+    other.execute("INSERT INTO t VALUES (1)");
+    insert(life, life);
+    EXPECT_EQ(other.integer("SELECT count(*) FROM t"), life);
+  }
+  EXPECT_EQ(seen(), 2);
+}
+
+TEST_F(LogVfsFile, NeedsAFileSystemBelow) {
+  EXPECT_EQ(thrown_code([] { const sqlite::LogVfs vfs("no such"); }), ErrorCode::storage_failed);
 }
 
 }  // namespace
