@@ -68,6 +68,7 @@ void add_row_limits(Run& run, const RowLimits& wanted) {
       std::clamp<std::size_t>(kBytesEach / wanted.payload_bytes, 1, kRowsEach);
   {
     BareTable table(folder, wanted.payload_bytes);
+    const double cpu_before = own_cpu_seconds();
     const double insert = table.insert(wanted.rows, rows_each);
     run.add_limit(fmt::format("sqlite.insert{}", wanted.suffix), insert, "rows/s");
     if (wanted.update) {
@@ -75,6 +76,9 @@ void add_row_limits(Run& run, const RowLimits& wanted) {
       run.add_limit(fmt::format("sqlite.update{}", wanted.suffix), update, "rows/s");
       run.add_limit(fmt::format("sqlite.insert+update{}", wanted.suffix),
                     1 / (1 / insert + 1 / update), "rows/s");
+      run.add_limit(fmt::format("sqlite.cpu{}", wanted.suffix),
+                    (own_cpu_seconds() - cpu_before) * 1e6 / static_cast<double>(wanted.rows),
+                    "us/job");
     }
   }
   std::filesystem::remove_all(folder);
@@ -120,13 +124,16 @@ void add_echo_limit(Run& run, std::size_t messages) {
   const std::string frame(kEchoMessages * kEchoBytes, 'x');
   const std::size_t frames = std::max<std::size_t>(1, messages / kEchoMessages);
   std::size_t sent = 0;
+  const auto count = static_cast<double>(frames * kEchoMessages);
+  const double cpu_before = own_cpu_seconds();
   const auto begin = Clock::now();
   for (std::size_t back = 0; back < frames; ++back) {
     for (; sent < frames && sent < back + kEchoFrames; ++sent) echo.send(frame);
     echo.receive();
   }
-  run.add_limit("zeromq.echo", static_cast<double>(frames * kEchoMessages) / seconds_since(begin),
-                "messages/s");
+  run.add_limit("zeromq.echo", count / seconds_since(begin), "messages/s");
+  run.add_limit("zeromq.echo.cpu", (own_cpu_seconds() - cpu_before) * 1e6 / count / 2,
+                "us/message");
 }
 
 void add_ping_limit(Run& run, std::size_t messages, std::chrono::microseconds pause) {

@@ -11,7 +11,8 @@
 namespace millrace::bench {
 
 /// `sqlite.insert`, and with `update` also `sqlite.update` and `sqlite.insert+update`, rows/s at
-/// 1,000 rows or 1 MiB a transaction. With payloads of other sizes `suffix` goes after the name.
+/// 1,000 rows or 1 MiB a transaction, and `sqlite.cpu`, user and system time of both in us/job.
+/// With payloads of other sizes `suffix` goes after the name.
 struct RowLimits {
   std::size_t rows = 0;
   std::size_t payload_bytes = 100;
@@ -26,7 +27,8 @@ void add_commit_limits(Run& run, std::size_t commits, std::chrono::microseconds 
 /// `fdatasync.p50` and `.p99` in ms and `fdatasync.rate`: 4 KiB written over in place and synced.
 void add_sync_limits(Run& run, std::size_t syncs);
 /// `zeromq.echo`: messages of 100 bytes, 100 in a frame, from a DEALER to a ROUTER over loopback
-/// and back, eight frames under way.
+/// and back, eight frames under way. `zeromq.echo.cpu`: user and system time of one end,
+/// us/message.
 void add_echo_limit(Run& run, std::size_t messages);
 /// `zeromq.ping.p50` and `.p99` in ms: one message of 100 bytes from a DEALER to a ROUTER over
 /// loopback and back, with a `pause` before each.

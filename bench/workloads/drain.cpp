@@ -35,7 +35,7 @@ constexpr std::array<Case, 7> kCases = {{
 }};
 
 void add_costs(Run& run, Stage& stage, const DrainTimes& times, double jobs) {
-  run.add("broker.cpu", times.broker_cpu * 1e6 / jobs, "us/job");
+  run.add("broker.cpu", times.broker_cpu * 1e6 / jobs, "us/job", "sqlite.cpu");
   run.add("producer.cpu", times.producer_cpu * 1e6 / jobs, "us/job");
   run.add("worker.cpu", times.workers_cpu * 1e6 / jobs, "us/job");
   run.add("broker.memory", stage.broker().memory_megabytes("VmHWM"), "MB");
