@@ -62,9 +62,10 @@ std::string backup_path(const AppOptions& options, const std::string& asked) {
   return asked;
 }
 
-protocol::BackedUp make_backup(const AppOptions& options, const std::string& asked) {
+protocol::BackedUp make_backup(const AppOptions& options, const std::string& asked,
+                               const std::stop_token& stop) {
   const std::string path = backup_path(options, asked);
-  const FileSummary summary = backup_database(options.db, path);
+  const FileSummary summary = backup_database(options.db, path, stop);
   return {path, std::filesystem::file_size(path), summary.jobs};
 }
 
@@ -118,7 +119,9 @@ int serve(const AppOptions& options, const Signals& signals) {
   Front::Signals front_signals;
   StoreThread store([&] { return open_store(options.db); }, front_signals.wakeup);
   ReadThread reads([&] { return open_query(options.db); },
-                   [&](const std::string& path) { return make_backup(options, path); },
+                   [&](const std::string& path, const std::stop_token& stop) {
+                     return make_backup(options, path, stop);
+                   },
                    front_signals.wakeup);
 
   // The file comes first: a second broker is told that the first one has it.

@@ -3,6 +3,7 @@
 #include "bench/drain.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <array>
 #include <utility>
@@ -79,14 +80,17 @@ void count_syscalls(Run& run) {
   stage.start_workers(1);
   SyscallCount broker(stage.broker().pid(), stage.log("broker-calls.log"));
   SyscallCount worker(stage.workers().front()->pid(), stage.log("worker-calls.log"));
+  SyscallCount producer(getpid(), stage.log("producer-calls.log"));
   must(stage.client().enqueue(make_jobs(count)));
+  const std::optional<double> of_producer = producer.stop();
   must(stage.client().close(kQueueDefault, true));
   const std::optional<double> of_broker = broker.stop();
   const std::optional<double> of_worker = worker.stop();
   stage.wait_for_workers();
-  if (!of_broker || !of_worker)
+  if (!of_broker || !of_worker || !of_producer)
     return run.note("system calls were not counted: neither perf nor strace may do it here");
   run.add("broker.syscalls", *of_broker / jobs, "/job");
+  run.add("producer.syscalls", *of_producer / jobs, "/job");
   run.add("worker.syscalls", *of_worker / jobs, "/job");
 }
 

@@ -10,10 +10,6 @@ namespace millrace::broker {
 BackupThread::BackupThread(Make make, const Wakeup& done)
     : make_(std::move(make)), done_wakeup_(done) {}
 
-BackupThread::~BackupThread() {
-  if (thread_.joinable()) thread_.join();
-}
-
 void BackupThread::submit(const MakeBackup& request) {
   bool busy = true;
   {
@@ -24,7 +20,7 @@ void BackupThread::submit(const MakeBackup& request) {
     return answer(
         request, protocol::make_error({ErrorCode::busy, "a backup is being made", Duration{1000}}));
   if (thread_.joinable()) thread_.join();  // it has answered: it only has to go
-  thread_ = std::jthread([this, request] { run(request); });
+  thread_ = std::jthread([this, request](std::stop_token stop) { run(request, std::move(stop)); });
 }
 
 std::vector<Reply> BackupThread::take_done() {
@@ -32,11 +28,11 @@ std::vector<Reply> BackupThread::take_done() {
   return std::exchange(done_, {});
 }
 
-void BackupThread::run(const MakeBackup& request) {
+void BackupThread::run(const MakeBackup& request, std::stop_token stop) {
   name_thread("mr-backup");
   protocol::Message message;
   try {
-    message = make_(request.path);
+    message = make_(request.path, std::move(stop));
   } catch (const StoreError& error) {
     message = protocol::make_error({error.code(), error.what(), {}});
   } catch (const std::exception& error) {

@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <thread>
 #include <vector>
@@ -17,13 +18,14 @@ namespace millrace::broker {
 class BackupThread {
  public:
   /// Copies the database to a path of the broker's machine; runs on `mr-backup`. What it throws is
-  /// the answer: a StoreError with its code, anything else as storage_failed.
-  using Make = std::function<protocol::BackedUp(const std::string& path)>;
+  /// the answer: a StoreError with its code, anything else as storage_failed. It should end early
+  /// when it is told to stop.
+  using Make = std::function<protocol::BackedUp(const std::string& path, std::stop_token)>;
 
   /// `done` is notified after every answer and must outlive this.
   BackupThread(Make make, const Wakeup& done);
-  /// Waits for the copy under way.
-  ~BackupThread();
+  /// Gives up the copy under way.
+  ~BackupThread() = default;
   BackupThread(const BackupThread&) = delete;
   BackupThread& operator=(const BackupThread&) = delete;
 
@@ -33,7 +35,7 @@ class BackupThread {
   std::vector<Reply> take_done();
 
  private:
-  void run(const MakeBackup& request);
+  void run(const MakeBackup& request, std::stop_token stop);
   void answer(const MakeBackup& request, protocol::Message message);
 
   const Make make_;
@@ -41,7 +43,7 @@ class BackupThread {
   Mutex mutex_;
   bool is_busy_ MR_GUARDED_BY(mutex_) = false;
   std::vector<Reply> done_ MR_GUARDED_BY(mutex_);
-  std::jthread thread_;
+  std::jthread thread_;  ///< last: it uses the others until it has ended
 };
 
 }  // namespace millrace::broker

@@ -28,12 +28,13 @@ constexpr std::uint64_t kEpochMax = (1U << 23) - 1;
 std::uint64_t skip(std::uint64_t least) { return least + random_u64() % least; }
 
 /// Throws corrupt when the file does not hold together.
-FileSummary verify(const std::string& path, const std::string& what) {
+FileSummary verify(const std::string& path, const std::string& what,
+                   const std::stop_token& stop = {}) {
   constexpr std::size_t kTold = 3;
   std::vector<std::string> found;
   std::size_t problems = 0;
   // Setting the wall clock damages nothing.
-  const FileCheckOptions options{.rows = {.times = false}, .on_job = {}};
+  const FileCheckOptions options{.rows = {.times = false}, .on_job = {}, .stop = stop};
   const FileSummary summary = check_file(path, options, [&](const Violation& violation) {
     if (++problems <= kTold) found.push_back(violation.text);
   });
@@ -49,10 +50,12 @@ mode_t mode_of(const std::string& path) {
 }
 
 /// All of the database `from`, as it is at one moment, into the empty file `to`.
-void copy_database(const std::string& from, const std::string& shown, const std::string& to) {
+void copy_database(const std::string& from, const std::string& shown, const std::string& to,
+                   const std::stop_token& stop = {}) {
   // Not query_only, with which VACUUM INTO fails.
-  const sqlite::Connection connection(from, sqlite::Access::copy, {});
+  sqlite::Connection connection(from, sqlite::Access::copy, {});
   connection.wait_for_locks(kLockWait);
+  connection.stop_on(stop);
   connection.execute("PRAGMA mmap_size = 0");
   connection.execute("PRAGMA cell_size_check = ON");
   check_ownership(connection, shown, false);
@@ -114,14 +117,23 @@ Restored begin_new_life(const std::string& path) {
 
 }  // namespace
 
-FileSummary backup_database(const std::string& path, const std::string& destination) {
+FileSummary backup_database(const std::string& path, const std::string& destination,
+                            const std::stop_token& stop) {
   if (identify(path) == FileIdentity{})
     throw StoreError(ErrorCode::no_input, fmt::format("there is no database `{}`", path));
   const std::string source = resolve_database_path(path);
   check_file_header(source);
   NewFile copy(resolve_database_path(destination), mode_of(source));
-  copy_database(source, path, copy.path());
-  const FileSummary summary = verify(copy.path(), fmt::format("`{}`", path));
+  const StoreError stopped(ErrorCode::stopping, fmt::format("`{}` was not finished", destination));
+  FileSummary summary;
+  try {
+    copy_database(source, path, copy.path(), stop);
+    summary = verify(copy.path(), fmt::format("`{}`", path), stop);
+  } catch (const sqlite::SqliteError& error) {
+    if (error.is_interrupt()) throw stopped;
+    throw;
+  }
+  if (stop.stop_requested()) throw stopped;
   copy.publish();
   return summary;
 }

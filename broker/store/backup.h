@@ -3,6 +3,7 @@
 // Whole copies of a database: made while a broker serves it, and brought back as a new one.
 
 #include <cstdint>
+#include <stop_token>
 #include <string>
 
 #include "broker/store/file_check.h"
@@ -14,8 +15,10 @@ namespace millrace::broker {
 /// broker, which it does not block, and without one; callable on any thread; takes as long as
 /// copying the file and reading it twice. While it copies, the broker's log cannot start anew.
 /// Returns what is in the copy. Throws no_input (no such database), foreign_file, usage
-/// (`destination` exists), busy (another backup writes it), corrupt, storage_failed.
-FileSummary backup_database(const std::string& path, const std::string& destination);
+/// (`destination` exists), busy (another backup writes it), corrupt, storage_failed; stopping when
+/// `stop` was requested: then there is no copy.
+FileSummary backup_database(const std::string& path, const std::string& destination,
+                            const std::stop_token& stop = {});
 
 struct Restored {
   FileSummary content;

@@ -202,8 +202,9 @@ FileSummary check_file(const std::string& path, const FileCheckOptions& options,
   const std::string file = resolve_database_path(path);
   FileSummary summary;
   try {
-    const sqlite::Connection connection(file, sqlite::Access::read, {});
+    sqlite::Connection connection(file, sqlite::Access::read, {});
     connection.wait_for_locks(kLockWait);
+    connection.stop_on(options.stop);
     connection.execute("PRAGMA query_only = ON");
     connection.execute("PRAGMA mmap_size = 0");
     connection.execute("PRAGMA cell_size_check = ON");

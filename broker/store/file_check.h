@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "broker/store/row_check.h"
@@ -16,6 +17,7 @@ struct FileCheckOptions {
   RowCheckOptions rows;
   /// Told of each job, in the order of ids; no state when the stored one is none.
   std::function<void(JobId, std::optional<JobState>)> on_job;
+  std::stop_token stop = {};  ///< once it is requested, the check throws storage_failed
 };
 
 /// What was found in the file, good or bad.

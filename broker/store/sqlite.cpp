@@ -68,7 +68,10 @@ void Connection::harden(Access access) const {
   sqlite3_limit(handle_, SQLITE_LIMIT_LENGTH, kRowBytesMax);
 }
 
-Connection::~Connection() { sqlite3_close_v2(handle_); }
+Connection::~Connection() {
+  interrupt_.reset();  // no other thread uses the handle from here on
+  sqlite3_close_v2(handle_);
+}
 
 void Connection::execute(const char* sql) const {
   const int result = sqlite3_exec(handle_, sql, nullptr, nullptr, nullptr);
@@ -125,10 +128,25 @@ void Connection::track_log() {
 }
 
 void Connection::set_deadline(Instant deadline) {
-  constexpr int kStepsBetweenLooks = 2000;
   deadline_ = deadline;
-  const auto late = [](void* self) { return static_cast<Connection*>(self)->is_late() ? 1 : 0; };
-  sqlite3_progress_handler(handle_, kStepsBetweenLooks, late, this);
+  look_while_running();
+}
+
+void Connection::stop_on(std::stop_token stop) {
+  stop_ = std::move(stop);
+  look_while_running();
+  // Some steps are long, such as the check of a whole table. It ends these, but does nothing
+  // between two statements.
+  interrupt_.emplace(stop_, [handle = handle_] { sqlite3_interrupt(handle); });
+}
+
+void Connection::look_while_running() {
+  constexpr int kStepsBetweenLooks = 2000;
+  const auto ends = [](void* self) {
+    const auto& connection = *static_cast<Connection*>(self);
+    return connection.is_late() || connection.stop_.stop_requested() ? 1 : 0;
+  };
+  sqlite3_progress_handler(handle_, kStepsBetweenLooks, ends, this);
 }
 
 bool Connection::is_late() const {

@@ -5,7 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -77,16 +79,22 @@ class Connection {
   /// Statements that run past `deadline` (of CLOCK_MONOTONIC) fail with is_interrupt().
   void set_deadline(Instant deadline);
   [[nodiscard]] bool is_late() const;
+  /// From when `stop` is requested, on any thread, statements fail with is_interrupt(), also one
+  /// that is under way.
+  void stop_on(std::stop_token stop);
 
   /// Throws what `result` means; `doing` is the statement.
   [[noreturn]] void fail(int result, std::string_view doing) const;
 
  private:
   void harden(Access access) const;
+  void look_while_running();
 
   sqlite3* handle_ = nullptr;
   std::uint64_t log_pages_ = 0;
   Instant deadline_ = Instant::max();
+  std::stop_token stop_;
+  std::optional<std::stop_callback<std::function<void()>>> interrupt_;
 };
 
 class Statement;

@@ -10,6 +10,9 @@
 
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <stop_token>
+#include <thread>
 
 #include "broker/store/schema.h"
 #include "tests/contract/store_contract.h"
@@ -135,6 +138,25 @@ TEST_F(Backup, DoesNotDisturbAnotherOneOfTheSameName) {
   EXPECT_EQ(thrown_code([&] { backup_database(path_, backup_); }), ErrorCode::busy);
   EXPECT_TRUE(fs::exists(temporary));
   ::close(fd);
+}
+
+TEST_F(Backup, ThatIsToldToStopLeavesNothing) {
+  std::vector<JobInsert> many;
+  for (std::uint64_t id = 5; id < 20'000; ++id) many.push_back(job(id, ready_job(id)));
+  put(*store_, many);
+  std::stop_source stop;
+  auto ended = std::async(std::launch::async, [&] {
+    return thrown_code([&] { backup_database(path_, backup_, stop.get_token()); });
+  });
+  // While it copies, which takes far longer than to see that.
+  while (files("copy").empty()) std::this_thread::yield();
+  stop.request_stop();
+
+  EXPECT_EQ(ended.get(), ErrorCode::stopping);
+  EXPECT_THAT(files("copy"), IsEmpty());
+  EXPECT_EQ(thrown_code([&] { backup_database(path_, backup_, stop.get_token()); }),
+            ErrorCode::stopping);
+  EXPECT_THAT(files("copy"), IsEmpty());
 }
 
 TEST_F(Backup, OfWhatIsNotThereOrNotOursLeavesNothing) {

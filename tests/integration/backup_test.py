@@ -86,6 +86,17 @@ class Backup(FileCase):
             self.assertEqual(self.on_file("db", "check", db=copy).out, "ok\n")
         self.assertEqual(self.on_file("db", "check", db=broker.db).out, "ok\n")
 
+    def test_a_broker_that_is_stopped_gives_up_the_backup_it_makes(self):
+        broker = self.broker()
+        self.enqueue_many(broker, "echo", range(100_000))
+        copy = self.folder / "copy.db"
+        asking = self.start_producer(broker, "backup", copy)
+        wait_for(lambda: list(self.folder.glob("copy.db*")))
+        broker.signal(signal.SIGTERM)
+
+        self.assertEqual(broker.wait(), 0)
+        self.assertEqual(list(self.folder.glob("copy.db*")), [])
+
     def test_what_cannot_be_backed_up(self):
         broker = self.broker()
         self.enqueue(broker, "echo", 1)

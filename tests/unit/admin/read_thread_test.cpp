@@ -110,7 +110,7 @@ TEST_F(ReadThreadTest, ADamagedJobIsTheAskersToHearOf) {
 
 TEST_F(ReadThreadTest, ABackupIsMadeBesideTheReadsAndOneAtATime) {
   std::binary_semaphore go{0};
-  const auto make = [&](const std::string& path) {
+  const auto make = [&](const std::string& path, const std::stop_token&) {
     go.acquire();
     return protocol::BackedUp{path, 7, 8};
   };
@@ -133,7 +133,7 @@ TEST_F(ReadThreadTest, ABackupIsMadeBesideTheReadsAndOneAtATime) {
 }
 
 TEST_F(ReadThreadTest, ABackupThatFailsIsAnAnswer) {
-  const auto make = [](const std::string& path) -> protocol::BackedUp {
+  const auto make = [](const std::string& path, const std::stop_token&) -> protocol::BackedUp {
     if (path == "/refused") throw StoreError(ErrorCode::not_allowed, "no");
     throw std::runtime_error("the disk is gone");
   };
@@ -143,6 +143,23 @@ TEST_F(ReadThreadTest, ABackupThatFailsIsAnAnswer) {
   EXPECT_EQ(code_of(reply(reads, 1)), ErrorCode::not_allowed);
   reads.submit(backup("/broken", 2));
   EXPECT_EQ(code_of(reply(reads, 2)), ErrorCode::storage_failed);
+}
+
+TEST_F(ReadThreadTest, ABackupUnderWayIsToldToStopAtTheEnd) {
+  std::binary_semaphore begun{0};
+  std::binary_semaphore told{0};
+  const auto make = [&](const std::string&, const std::stop_token& stop) {
+    const std::stop_callback tell(stop, [&] { told.release(); });
+    begun.release();
+    told.acquire();
+    return protocol::BackedUp{};
+  };
+  {
+    ReadThread reads(store(), make, wakeup_);
+    reads.submit(backup("/a", 1));
+    begun.acquire();
+  }
+  EXPECT_FALSE(told.try_acquire());
 }
 
 }  // namespace
