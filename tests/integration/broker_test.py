@@ -35,6 +35,12 @@ class Serving(millrace_testing.Case):
         broker.signal(signal.SIGTERM)
         self.assertEqual(broker.wait(10), 0)
 
+    def test_it_allocates_with_mimalloc(self):
+        done = self.run_broker("--version", environment={"LD_DEBUG": "bindings"})
+        for name in ("malloc", "_Znwm"):
+            self.assertRegex(done.err, rf"to \S*libmimalloc\S* \[0\]: normal symbol `{name}'")
+            self.assertNotRegex(done.err, rf"to \S*(libc|libstdc\+\+)\.so\S* \[0\]: normal symbol `{name}'")
+
     def test_a_closed_terminal_does_not_end_it(self):
         broker = self.broker()
         broker.signal(signal.SIGHUP)
