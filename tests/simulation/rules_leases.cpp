@@ -30,11 +30,12 @@ bool was_held(const History& history, const LeaseSeen& lease) {
          lease.timeout == Duration{0} && !history.disturbed(peer_of(lease.life));
 }
 
-/// A crash gives the job back at once, so the next lease may be told before the answer, when that
+/// A job that is given back or tried again may have its next lease told before the answer, when that
 /// waits for a load which another item of the same message needs.
 bool was_taken_before(const LeaseSeen& lease, const LeaseSeen& next) {
   if (lease.settled_stamp.number < next.stamp.number) return true;
-  return lease.crashed && lease.waited && lease.first_outcome_at <= next.stamp.sent_at;
+  const bool runs_again = lease.settled == Verb::nack || lease.settled == Verb::release;
+  return runs_again && lease.waited && lease.first_outcome_at <= next.stamp.sent_at;
 }
 
 }  // namespace
