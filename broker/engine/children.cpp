@@ -4,10 +4,8 @@ namespace millrace::broker {
 
 const Job* find_parent(Core& core, const SessionId& sender, LeaseId lease) {
   const auto session = core.sessions.find(sender);
-  const auto open = core.leases.find(lease);
-  if (session == core.sessions.end() || open == core.leases.end()) return nullptr;
-  const Job* job = core.find_job(open->second);
-  return is_own(session->second, *job) ? job : nullptr;
+  if (session == core.sessions.end()) return nullptr;
+  return open_lease(core, session->second, lease, {}).job;
 }
 
 Batch& batch_of_parent(Core& core, const Job& parent) {

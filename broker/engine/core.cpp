@@ -51,10 +51,9 @@ Queue& Core::queue(const std::string& name) {
   return entry->second;
 }
 
-LaneId Core::lane_for(const std::string& queue_name, const std::string& kind) {
-  const auto [entry, inserted] = lane_ids.try_emplace({queue_name, kind});
+LaneId Core::lane_for(Queue& owner, const std::string& kind) {
+  const auto [entry, inserted] = owner.lanes_by_kind.try_emplace(kind);
   if (inserted) {
-    Queue& owner = queue(queue_name);
     Lane& lane = lanes.emplace_back();
     lane.id = LaneId{lanes.size()};
     lane.kind = kind;
@@ -70,20 +69,20 @@ Job& Core::create(JobId id, Job job, Now now) {
   Job& created = jobs.emplace(id, std::move(job)).first->second;
   created.fresh = true;
   created.dirty = true;
-  dirty_jobs.push_back(id);
+  dirty_jobs.emplace_back(id, &created);
   count(created, created.status.state, +1);
   index(id, created, now);
   return created;
 }
 
 Job& Core::adopt(JobRecord record) {
-  Job job;
-  job.spec = record.spec;
+  Job& job = jobs.try_emplace(record.id).first->second;
+  job.spec = std::move(record.spec);
   job.status = std::move(record.status);
   job.payload = std::move(record.payload);
   job.payload_bytes = record.payload_bytes;
   job.outputs = planted(Mutant::outputs_doubled) ? 0 : record.outputs;
-  return jobs.emplace(record.id, std::move(job)).first->second;
+  return job;
 }
 
 void Core::apply(JobId id, Job& job, JobEvent event, Now now) {
@@ -191,7 +190,7 @@ void Core::touch(JobId id, Job& job) {
   job.dirty = true;
   job.from_state = job.status.state;
   job.from_lease = job.status.lease;
-  dirty_jobs.push_back(id);
+  dirty_jobs.emplace_back(id, &job);
 }
 
 void Core::touch(Queue& queue) {

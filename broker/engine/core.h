@@ -58,6 +58,7 @@ struct Queue {
   QueueRow row;
   StateCounts counts{};
   std::vector<LaneId> lanes;
+  std::map<std::string, LaneId, std::less<>> lanes_by_kind;
   std::vector<Session*> workers;                             ///< sessions that offer it
   std::vector<std::pair<SessionId, std::uint64_t>> closers;  ///< CLOSE with wait: who, generation
   bool dirty = false;
@@ -91,7 +92,7 @@ struct Job {
   std::optional<Payload> result;
   // While leased:
   Session* session = nullptr;  ///< null: its worker has not come back after a restart
-  std::string pool;
+  Pool* pool = nullptr;        ///< of `session`; null: it does not offer the kind any more
   std::uint64_t delivery = 0;
   Instant leased_at{};
   Instant started_at{};  ///< of the run; status.started_at is the same moment in UTC
@@ -176,8 +177,9 @@ struct Session {
   bool resuming = false;  ///< no deliveries until its RESUME is here
   bool told_to_leave = false;
   bool dismissed = false;  ///< by an operator
-  /// What became of leases it no longer has, for late and repeated messages; oldest dropped first.
-  std::map<LeaseId, protocol::ItemStatus> closed_leases;
+  /// What became of leases it no longer has, for late and repeated messages; sorted, the oldest are
+  /// dropped.
+  std::deque<std::pair<LeaseId, protocol::ItemStatus>> closed_leases;
   // producer
   std::map<BatchId, WatchState> watches;
   std::set<std::pair<JobId, std::uint64_t>> waits;  ///< job, correlation
@@ -244,14 +246,13 @@ struct Core {
 
   std::unordered_map<JobId, Job> jobs;  // look-ups only: never iterated
   std::deque<Lane> lanes;               // lane id n at n-1
-  std::map<std::pair<std::string, std::string>, LaneId, std::less<>> lane_ids;
   std::map<std::string, Queue, std::less<>> queues;
   std::map<BatchId, Batch> batches;
   std::map<SessionId, Session> sessions;
   std::map<ConnectionId, Session*> connections;
   std::map<std::uint64_t, RequestLog> requests;
-  std::unordered_map<LeaseId, JobId> leases;       // look-ups only
-  std::set<std::pair<WorkerId, LeaseId>> orphans;  ///< leased before the restart, not resumed
+  /// Leased before the restart, not resumed.
+  std::map<std::pair<WorkerId, LeaseId>, JobId> orphans;
   std::map<WorkerId, WorkerRow> orphan_workers;
   Instant orphans_until{};
 
@@ -301,8 +302,8 @@ struct Core {
   std::unordered_map<JobId, std::uint64_t> changed;
   std::size_t changed_max = 0;  ///< at this size those that no load needs are dropped
 
-  std::vector<JobId> dirty_jobs;
-  std::vector<JobId> visitors;  ///< loaded for one command
+  std::vector<std::pair<JobId, Job*>> dirty_jobs;  ///< none leaves memory before it is written
+  std::vector<JobId> visitors;                     ///< loaded for one command
   std::vector<BatchId> visiting_batches;
   std::vector<LaneId> dirty_lanes;
   std::vector<BatchId> dirty_batches;
@@ -315,8 +316,8 @@ struct Core {
   Job* find_job(JobId id);
   Lane& lane(LaneId id) { return lanes[id.value - 1]; }
   Lane& lane_of(const Job& job) { return lane(job.spec.lane); }
-  Queue& queue(const std::string& name);  ///< made on first use
-  LaneId lane_for(const std::string& queue, const std::string& kind);
+  Queue& queue(const std::string& name);                   ///< made on first use
+  LaneId lane_for(Queue& queue, const std::string& kind);  ///< likewise
 
   /// Adds a job nobody has seen yet, in state scheduled or ready.
   Job& create(JobId id, Job job, Now now);
@@ -415,7 +416,7 @@ void on_loaded_expired(Core&, LoadedExpired, std::uint64_t batch, Now);
                                                             const protocol::KindOptions&);
 /// What is wrong with a retry policy as text; empty is right.
 [[nodiscard]] std::optional<std::string> check_retry(const std::string& retry);
-[[nodiscard]] protocol::KindOptions kind_options(const Core&, const std::string& kind);
+[[nodiscard]] const protocol::KindOptions& kind_options(const Core&, const std::string& kind);
 void note_kinds(Core&, const protocol::Offer&);
 void on_kind_set(Core&, const Received&, const protocol::KindSet&);
 void write_kinds(Core&);
@@ -429,6 +430,13 @@ void wake_waits(Core&, JobId, bool ended);
 void drop_waits(Core&, Session&, ConnectionId);
 
 // settle.cpp
+/// A lease that is open, and its job; no job when it has ended.
+struct OpenLease {
+  JobId id;
+  Job* job = nullptr;
+};
+/// Peers name the job with a lease; without one only a lease of the session itself is found.
+[[nodiscard]] OpenLease open_lease(Core&, const Session&, LeaseId, JobId named);
 /// True when the session may settle this leased job.
 [[nodiscard]] bool is_own(const Session&, const Job&);
 void on_started(Core&, Session&, const protocol::Started&, Now);

@@ -68,8 +68,7 @@ protocol::Delivery delivery(const Lane& lane, JobId id, const Job& job) {
           .batch = job.spec.batch};
 }
 
-void lease(Core& core, Lane& lane, JobId id, Session& session, Pool& pool, Now now) {
-  Job& job = *core.find_job(id);
+void lease(Core& core, Lane& lane, JobId id, Job& job, Session& session, Pool& pool, Now now) {
   core.apply(id, job, JobEvent::lease, now);
   const std::uint64_t epoch = planted(Mutant::lease_restarts) ? 1 : core.epoch;
   job.status.lease = LeaseId{epoch << 40 | ++core.lease_counter};
@@ -77,14 +76,13 @@ void lease(Core& core, Lane& lane, JobId id, Session& session, Pool& pool, Now n
   job.status.started_at = {};
   ++job.status.deliveries;
   job.session = &session;
-  job.pool = pool.name;
+  job.pool = &pool;
   job.delivery = ++pool.delivered;
   job.leased_at = now.mono;
   job.started = false;
   job.outputs = 0;
   job.output_bytes = 0;
   ++pool.leased;
-  core.leases.emplace(job.status.lease, id);
   session.leases.emplace(job.status.lease, id);
   session.leases_hash ^= protocol::lease_hash(job.status.lease);
   pool.outgoing.push_back(delivery(lane, id, job));
@@ -116,11 +114,11 @@ bool dispatch_one(Core& core, Queue& queue, Now now) {
   }
   if (best == nullptr || (coming && *coming < *best->ready.items.begin())) return false;
   const JobId id = best->ready.items.begin()->id;
-  if (Job& job = *core.find_job(id);
-      is_past(core, job, now) && !planted(Mutant::expired_delivered)) {
+  Job& job = *core.find_job(id);
+  if (is_past(core, job, now) && !planted(Mutant::expired_delivered)) {
     expire(core, id, job, now);
   } else {
-    lease(core, *best, id, *taker.first, *taker.second, now);
+    lease(core, *best, id, job, *taker.first, *taker.second, now);
   }
   return true;
 }
@@ -135,7 +133,8 @@ void send_pool(Core& core, Session& session, Pool& pool) {
   protocol::Jobs message{pool.name, {}};
   message.items.reserve(std::min<std::size_t>(pool.outgoing.size(), kJobsMessageItems));
   for (protocol::Delivery& item : pool.outgoing) {
-    const std::size_t size = core.find_job(item.job)->payload_bytes;
+    const std::size_t size =
+        item.payload.empty() ? core.find_job(item.job)->payload_bytes : item.payload.size();
     if (!message.items.empty() &&
         (bytes + size > kJobsMessageBytes || message.items.size() >= kJobsMessageItems)) {
       core.reply(session.connection, 0, std::exchange(message, {pool.name, {}}));

@@ -166,7 +166,10 @@ void write_job(Core& core, JobId id, Job& job) {
   WriteBatch& writes = core.effects.writes;
   if (job.fresh) {
     const bool keep = job.indexed && job.payload_bytes <= kPayloadInlineMax;
-    JobInsert insert{id, job.spec, job.status, {}};
+    JobInsert& insert = writes.inserts.emplace_back();
+    insert.id = id;
+    insert.spec = job.spec;
+    insert.status = job.status;
     if (keep) {
       insert.payload = job.payload;
     } else {
@@ -174,12 +177,17 @@ void write_job(Core& core, JobId id, Job& job) {
         core.lane_of(job).bytes -= job.payload.size();
       insert.payload = std::exchange(job.payload, {});
     }
-    writes.inserts.push_back(std::move(insert));
   } else {
-    writes.updates.push_back({id, job.from_state, job.from_lease, job.status,
-                              std::exchange(job.result, std::nullopt),
-                              job.spec.expires_at == Time{} && job.spec.unique_key.empty(),
-                              job.spec.lane, job.spec.priority, job.spec.batch});
+    JobUpdate& update = writes.updates.emplace_back();
+    update.id = id;
+    update.from_state = job.from_state;
+    update.from_lease = job.from_lease;
+    update.status = job.status;
+    update.result = std::exchange(job.result, std::nullopt);
+    update.plain = job.spec.expires_at == Time{} && job.spec.unique_key.empty();
+    update.lane = job.spec.lane;
+    update.priority = job.spec.priority;
+    update.batch = job.spec.batch;
   }
   job.fresh = job.dirty = false;
   if (job.indexed) return;
@@ -214,7 +222,7 @@ void write_all(Core& core) {
   WriteBatch& writes = core.effects.writes;
   writes.inserts.reserve(writes.inserts.size() + core.dirty_jobs.size());
   writes.updates.reserve(writes.updates.size() + core.dirty_jobs.size());
-  for (JobId id : std::exchange(core.dirty_jobs, {})) write_job(core, id, *core.find_job(id));
+  for (const auto& [id, job] : std::exchange(core.dirty_jobs, {})) write_job(core, id, *job);
   for (JobId id : std::exchange(core.visitors, {})) {
     const Job* job = core.find_job(id);
     if (job != nullptr && !job->indexed && !planted(Mutant::visitor_stays)) core.jobs.erase(id);
@@ -269,7 +277,7 @@ void restore_lanes(Core& core, Snapshot& snapshot) {
     lane.ready.whole = row.counts[static_cast<std::size_t>(JobState::ready)] == 0;
     lane.ready.frontier = {-1, JobId{}};
     core.scheduled_total += row.counts[static_cast<std::size_t>(JobState::scheduled)];
-    core.lane_ids.emplace(std::pair{row.queue, row.kind}, row.id);
+    lane.queue->lanes_by_kind.emplace(row.kind, row.id);
   }
   core.scheduled.whole = core.scheduled_total == 0;
 }
@@ -282,8 +290,7 @@ void restore_leases(Core& core, Snapshot& snapshot, Now now) {
     job.leased_at = now.mono;
     job.started = job.status.started_at != Time{};
     job.started_at = now.mono;
-    core.leases.emplace(job.status.lease, id);
-    core.orphans.emplace(job.status.worker, job.status.lease);
+    core.orphans.emplace(std::pair{job.status.worker, job.status.lease}, id);
   }
   for (WorkerRow& row : snapshot.workers) core.orphan_workers.emplace(row.id, std::move(row));
 }
@@ -295,6 +302,7 @@ Engine::Engine(EngineOptions options, Snapshot snapshot, Now now)
   Core& core = *core_;
   core.options = std::move(options);
   core.random_state = core.options.seed;
+  core.jobs.max_load_factor(0.5F);  // nearly always one step: a step is a division
   core.epoch = snapshot.epoch;
   core.last_job = snapshot.last_job;
   core.last_finish = snapshot.last_finish;

@@ -53,11 +53,11 @@ std::uint64_t body_hash(const Enqueue& enqueue) {
   return hash;
 }
 
-Job make_job(Core& core, const std::string& queue, NewJob& from, BatchId batch, Now now) {
+Job make_job(Core& core, Queue& queue, NewJob& from, BatchId batch, Now now) {
   const auto or_else = [](auto own, auto of_kind, auto standard) {
     return own != decltype(own){} ? own : of_kind != decltype(own){} ? of_kind : standard;
   };
-  const protocol::KindOptions kind = kind_options(core, from.kind);
+  const protocol::KindOptions& kind = kind_options(core, from.kind);
   Job job;
   job.spec = {.lane = core.lane_for(queue, from.kind),
               .priority = from.priority,
@@ -89,10 +89,10 @@ void replace(Core& core, UniqueStep& step, JobId by, Now now) {
 }
 
 /// Makes one new job of the request, and ends the one whose unique key it takes over.
-void make_one(Core& core, JobId id, const Enqueue& enqueue, NewJob& from, BatchId batch,
-              UniqueStep& step, Now now) {
+void make_one(Core& core, JobId id, Queue& queue, NewJob& from, BatchId batch, UniqueStep& step,
+              Now now) {
   replace(core, step, id, now);  // one that this very request has made
-  Job job = make_job(core, enqueue.queue, from, batch, now);
+  Job job = make_job(core, queue, from, batch, now);
   if (!from.unique_key.empty()) {
     // A job that was replaced has given its key back; only a row with an end in time is still
     // there.
@@ -121,11 +121,11 @@ BatchId batch_for(Core& core, const Received& command, const Enqueue& enqueue, c
 
 /// Everything is checked: the jobs are made, and the request remembered and answered.
 void carry_out(Core& core, const Received& command, Enqueue& enqueue, const Job* parent,
-               UniquePlan plan, Now now) {
-  const std::uint64_t hash = body_hash(enqueue);  // before payloads are moved out
+               UniquePlan plan, std::uint64_t hash, Now now) {
   const JobId first = next_job_ids(core, plan.count);
   const BatchId batch_id = batch_for(core, command, enqueue, parent, first, plan.count, now);
-  if (plan.count != 0) reopen_if_drained(core, core.queue(enqueue.queue));
+  Queue* const queue = plan.count != 0 ? &core.queue(enqueue.queue) : nullptr;
+  if (queue != nullptr) reopen_if_drained(core, *queue);
   protocol::Enqueued answer{batch_id, plan.count != 0 ? first : JobId{}, plan.count, {}, {}};
   // Jobs that were there end first: new ones may push them out of memory.
   JobId next = first;
@@ -138,7 +138,7 @@ void carry_out(Core& core, const Received& command, Enqueue& enqueue, const Job*
     UniqueStep& step = plan.steps[i];
     if (plan.has_existing) answer.ids.push_back(step.existing ? step.existing : next);
     if (step.existing) continue;
-    make_one(core, next, enqueue, enqueue.jobs[i], batch_id, step, now);
+    make_one(core, next, *queue, enqueue.jobs[i], batch_id, step, now);
     ++next.value;
   }
   remember_request(core, {.id = enqueue.request,
@@ -150,6 +150,25 @@ void carry_out(Core& core, const Received& command, Enqueue& enqueue, const Job*
                           .ids = answer.ids,
                           .at = now.utc});
   core.reply(command.from, command.correlation, std::move(answer));
+}
+
+/// What stands against the request just now, or else its jobs. `hash` is that of its body.
+void accept(Core& core, const Received& command, Enqueue& enqueue, const UniqueLooked& looked,
+            std::uint64_t hash, Now now) {
+  const Job* parent = enqueue.lease ? find_parent(core, command.session, enqueue.lease) : nullptr;
+  if (enqueue.lease && parent == nullptr)
+    return core.refuse(command, ErrorCode::lease_lost,
+                       fmt::format("lease {} is over, or another worker's: its run can enqueue no "
+                                   "more jobs",
+                                   enqueue.lease.value));
+  auto error = check_batch(core, enqueue.batch);
+  if (!error) error = check_room(core, enqueue, parent);
+  if (!error) error = check_lanes(core, enqueue);
+  if (error) return core.refuse(command, error->code, error->message, error->after);
+  auto plan = plan_unique(core, enqueue, looked, JobId{core.last_job.value + 1}, now);
+  if (!plan)
+    return core.refuse(command, plan.error().code, plan.error().message, plan.error().after);
+  carry_out(core, command, enqueue, parent, std::move(*plan), hash, now);
 }
 
 }  // namespace
@@ -266,30 +285,16 @@ void on_enqueue(Core& core, Received command, Now now) {
       return core.refuse(command, error->code, error->message, error->after);
     return park_for_unique(core, std::move(command));
   }
-  enqueue_unique(core, std::move(command), {}, now);
+  accept(core, command, enqueue, {}, hash, now);
 }
 
 void enqueue_unique(Core& core, Received command, const UniqueLooked& looked, Now now) {
   auto& enqueue = std::get<Enqueue>(command.message);
+  const std::uint64_t hash = body_hash(enqueue);
   // While it waited a resend may have been answered, and its batch may have left memory.
-  if (looked.batch != 0) {
-    if (recorded_request(core, command, enqueue.request, body_hash(enqueue))) return;
-    if (park_for_batch(core, command, enqueue.batch)) return;
-  }
-  const Job* parent = enqueue.lease ? find_parent(core, command.session, enqueue.lease) : nullptr;
-  if (enqueue.lease && parent == nullptr)
-    return core.refuse(command, ErrorCode::lease_lost,
-                       fmt::format("lease {} is over, or another worker's: its run can enqueue no "
-                                   "more jobs",
-                                   enqueue.lease.value));
-  auto error = check_batch(core, enqueue.batch);
-  if (!error) error = check_room(core, enqueue, parent);
-  if (!error) error = check_lanes(core, enqueue);
-  if (error) return core.refuse(command, error->code, error->message, error->after);
-  auto plan = plan_unique(core, enqueue, looked, JobId{core.last_job.value + 1}, now);
-  if (!plan)
-    return core.refuse(command, plan.error().code, plan.error().message, plan.error().after);
-  carry_out(core, command, enqueue, parent, std::move(*plan), now);
+  if (recorded_request(core, command, enqueue.request, hash)) return;
+  if (park_for_batch(core, command, enqueue.batch)) return;
+  accept(core, command, enqueue, looked, hash, now);
 }
 
 }  // namespace millrace::broker

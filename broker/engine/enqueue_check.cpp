@@ -160,9 +160,11 @@ std::optional<Error> check_room(Core& core, const Enqueue& enqueue, const Job* p
 
 std::optional<Error> check_lanes(const Core& core, const Enqueue& enqueue) {
   if (core.lanes.size() + enqueue.jobs.size() <= core.options.limits.lanes_max) return std::nullopt;
+  const auto queue = core.queues.find(enqueue.queue);
   std::set<std::string_view> unknown;
   for (const NewJob& job : enqueue.jobs)
-    if (!core.lane_ids.contains({enqueue.queue, job.kind})) unknown.insert(job.kind);
+    if (queue == core.queues.end() || !queue->second.lanes_by_kind.contains(job.kind))
+      unknown.insert(job.kind);
   if (core.lanes.size() + unknown.size() <= core.options.limits.lanes_max) return std::nullopt;
   return Error{
       ErrorCode::too_large,

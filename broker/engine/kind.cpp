@@ -42,9 +42,10 @@ std::optional<std::string> check_retry(const std::string& retry) {
   return std::nullopt;
 }
 
-protocol::KindOptions kind_options(const Core& core, const std::string& kind) {
+const protocol::KindOptions& kind_options(const Core& core, const std::string& kind) {
+  static const protocol::KindOptions standard;
   const auto found = core.kinds.find(kind);
-  return found == core.kinds.end() ? protocol::KindOptions{} : found->second.options;
+  return found == core.kinds.end() ? standard : found->second.options;
 }
 
 void note_kinds(Core& core, const protocol::Offer& offer) {

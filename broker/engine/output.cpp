@@ -19,11 +19,11 @@ constexpr std::size_t kOutputPageBytes = 1 * kMiB;
 
 ItemStatus take_output(Core& core, Session& session, protocol::OutputItem& item, Now now) {
   const Limits& limits = core.options.limits;
-  const auto open = core.leases.find(item.lease);
+  const auto [open, found] = open_lease(core, session, item.lease, item.job);
   const bool late = planted(Mutant::stale_output) && core.jobs.contains(item.job);
-  if (open == core.leases.end() && !late) return ItemStatus::stale;
-  const JobId id = open == core.leases.end() ? item.job : open->second;
-  Job& job = *core.find_job(id);
+  if (found == nullptr && !late) return ItemStatus::stale;
+  const JobId id = found == nullptr ? item.job : open;
+  Job& job = found == nullptr ? *core.find_job(item.job) : *found;
   if (!is_own(session, job) && !late) return ItemStatus::stale;
   if (item.n <= job.outputs) return ItemStatus::duplicate;
   if (item.n > limits.output_rows_max || item.data.size() > limits.output_item_bytes_max ||

@@ -149,20 +149,19 @@ void end_session(Core& core, Session& session, Now now, EndLease end_lease) {
 
 /// The worker names a lease: is it still its own?
 bool keep_lease(Core& core, Session& session, const protocol::HeldLease& held, Now now) {
-  const auto found = core.leases.find(held.lease);
-  if (found == core.leases.end()) return false;
-  Job& job = *core.find_job(found->second);
+  const auto [id, found] = open_lease(core, session, held.lease, held.job);
+  if (found == nullptr) return false;
+  Job& job = *found;
   const bool from_before_restart = job.session == nullptr;
   if (from_before_restart) {
     if (job.status.worker != session.row.id) return false;
     core.orphans.erase({job.status.worker, held.lease});
     job.session = &session;
-    session.leases.emplace(held.lease, found->second);
+    session.leases.emplace(held.lease, id);
     session.leases_hash ^= protocol::lease_hash(held.lease);
     const auto kind = session.offer.kinds.find(core.lane_of(job).kind);
-    job.pool = kind == session.offer.kinds.end() ? "" : kind->second;
-    const auto pool = session.pools.find(job.pool);
-    if (pool != session.pools.end()) ++pool->second.leased, ++pool->second.delivered;
+    job.pool = kind == session.offer.kinds.end() ? nullptr : &session.pools.at(kind->second);
+    if (job.pool != nullptr) ++job.pool->leased, ++job.pool->delivered;
   } else if (job.session != &session) {
     return false;
   }
@@ -170,9 +169,9 @@ bool keep_lease(Core& core, Session& session, const protocol::HeldLease& held, N
     job.started = true;
     job.started_at = now.mono - std::clamp(held.elapsed, Duration{0}, kDurationMax);
     job.status.started_at = now.utc - (now.mono - job.started_at);
-    core.start_writes.emplace(job.started_at + kStartedWrittenAfter, found->second);
+    core.start_writes.emplace(job.started_at + kStartedWrittenAfter, id);
     if (job.spec.timeout.count() > 0)
-      core.timeouts.emplace(job.started_at + job.spec.timeout + kHeartbeat, found->second);
+      core.timeouts.emplace(job.started_at + job.spec.timeout + kHeartbeat, id);
   }
   return true;
 }
@@ -183,8 +182,8 @@ void give_back_unnamed(Core& core, Session& session, const std::set<LeaseId>& na
   for (const auto& [lease, id] : session.leases)
     if (!named.contains(lease) || planted(Mutant::resume_gives_back)) unnamed.push_back(id);
   const auto first = core.orphans.lower_bound({session.row.id, LeaseId{}});
-  for (auto it = first; it != core.orphans.end() && it->first == session.row.id; ++it)
-    unnamed.push_back(core.leases.at(it->second));
+  for (auto it = first; it != core.orphans.end() && it->first.first == session.row.id; ++it)
+    unnamed.push_back(it->second);
   for (JobId id : unnamed) give_back(core, id, *core.find_job(id), now);
 }
 
@@ -342,7 +341,7 @@ void end_resume_grace(Core& core, Now now) {
   if (core.orphans_until == Instant::max() || now.mono < core.orphans_until) return;
   core.orphans_until = Instant::max();
   std::vector<JobId> lost;
-  for (const auto& [worker, lease] : core.orphans) lost.push_back(core.leases.at(lease));
+  for (const auto& [lease, id] : core.orphans) lost.push_back(id);
   for (JobId id : lost) lose_lease(core, id, *core.find_job(id), now);
   core.orphan_workers.clear();
   // Producers that did not come back leave their batches as they are.

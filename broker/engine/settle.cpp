@@ -118,10 +118,16 @@ void settle(Core& core, JobId id, Job& job, protocol::Outcome&, protocol::Releas
   give_back(core, id, job, now);
 }
 
+/// The first entry from `lease` on.
+auto place_of(auto& closed_leases, LeaseId lease) {
+  return std::lower_bound(closed_leases.begin(), closed_leases.end(), lease,
+                          [](const auto& entry, LeaseId id) { return entry.first < id; });
+}
+
 /// What a lease that is not open any more was: nothing when only the store can tell.
 std::optional<ItemStatus> late_status(const Session& session, LeaseId lease) {
-  const auto closed = session.closed_leases.find(lease);
-  if (closed == session.closed_leases.end()) return std::nullopt;
+  const auto closed = place_of(session.closed_leases, lease);
+  if (closed == session.closed_leases.end() || closed->first != lease) return std::nullopt;
   return closed->second;
 }
 
@@ -132,15 +138,32 @@ bool is_crash(const protocol::Outcome& item, const JobRecord& record) {
          record.status.started_at != Time{};
 }
 
-/// The lease that an outcome is about, while it is open.
-auto find_lease(const Core& core, const protocol::Outcome& item) {
-  const auto job = core.jobs.find(item.job);
-  if (planted(Mutant::stale_lease) && job != core.jobs.end())
-    return core.leases.find(job->second.status.lease);
-  return core.leases.find(item.lease);
+bool is_leased(const Job& job, LeaseId lease) {
+  return job.status.state == JobState::leased && job.status.lease == lease;
+}
+
+void note_closed(Session& session, LeaseId lease, ItemStatus later) {
+  auto& closed = session.closed_leases;
+  const auto place = place_of(closed, lease);  // near the end: leases rise, and most are short
+  if (place != closed.end() && place->first == lease)
+    place->second = later;
+  else
+    closed.emplace(place, lease, later);
+  if (closed.size() > kClosedLeasesKept) closed.pop_front();
 }
 
 }  // namespace
+
+OpenLease open_lease(Core& core, const Session& session, LeaseId lease, JobId named) {
+  Job* const job = core.find_job(named);
+  if (job != nullptr && is_leased(*job, planted(Mutant::stale_lease) ? job->status.lease : lease))
+    return {named, job};
+  const auto own = session.leases.find(lease);
+  if (own != session.leases.end()) return {own->second, core.find_job(own->second)};
+  const auto orphan = core.orphans.find({session.row.id, lease});
+  if (orphan != core.orphans.end()) return {orphan->second, core.find_job(orphan->second)};
+  return {};
+}
 
 bool is_own(const Session& session, const Job& job) {
   return job.session == &session || (!job.session && job.status.worker == session.row.id);
@@ -148,7 +171,6 @@ bool is_own(const Session& session, const Job& job) {
 
 void close_lease(Core& core, JobId id, Job& job, ItemStatus later) {
   const LeaseId lease = job.status.lease;
-  core.leases.erase(lease);
   core.timeouts.erase({job.started_at + job.spec.timeout + kHeartbeat, id});
   core.start_writes.erase({job.started_at + kStartedWrittenAfter, id});
   if (Session* session = job.session) {
@@ -156,16 +178,14 @@ void close_lease(Core& core, JobId id, Job& job, ItemStatus later) {
       core.dispatch_wanted = true;  // it had no room; its credit may be there
     session->leases.erase(lease);
     session->leases_hash ^= protocol::lease_hash(lease);
-    const auto pool = session->pools.find(job.pool);
-    if (pool != session->pools.end() && pool->second.leased > 0) --pool->second.leased;
-    session->closed_leases[lease] = later;
-    if (session->closed_leases.size() > kClosedLeasesKept)
-      session->closed_leases.erase(session->closed_leases.begin());
+    if (job.pool != nullptr && job.pool->leased > 0) --job.pool->leased;
+    note_closed(*session, lease, later);
     core.leave_checks = true;
   } else {
     core.orphans.erase({job.status.worker, lease});
   }
   job.session = nullptr;
+  job.pool = nullptr;
   job.started = false;
 }
 
@@ -226,13 +246,12 @@ void on_settle(Core& core, Session& session, Received command, Now now) {
   for (std::size_t i = 0; i < items.size(); ++i) {
     const LeaseId lease = items[i].lease;
     settled.leases.push_back(lease);
-    const auto open = find_lease(core, items[i]);
-    Job* job = open == core.leases.end() ? nullptr : core.find_job(open->second);
+    const auto [id, job] = open_lease(core, session, lease, items[i].job);
     const bool own = job != nullptr && (is_own(session, *job) || planted(Mutant::foreign_lease));
     if (own && core.space != Space::plenty && planted(Mutant::full_disk_drops)) {
       settled.statuses.push_back(ItemStatus::ok);
     } else if (own) {
-      settle(core, open->second, *job, items[i], static_cast<Verb*>(nullptr), now);
+      settle(core, id, *job, items[i], static_cast<Verb*>(nullptr), now);
       settled.statuses.push_back(ItemStatus::ok);
     } else if (const auto status = late_status(session, lease); status || job != nullptr) {
       settled.statuses.push_back(status.value_or(ItemStatus::stale));
@@ -286,13 +305,13 @@ void time_out_runs(Core& core, Now now) {
     core.timeouts.erase(core.timeouts.begin());
     Job& job = *core.find_job(id);
     // The worker had a heartbeat's time to end the run itself.
-    const Session* session = job.session;
+    Session* const session = job.session;
     const LeaseId lease = job.status.lease;
     fail_attempt(core, id, job, "timeout",
                  fmt::format("timeout: ran longer than {} ms", job.spec.timeout.count()),
                  Duration{-1}, false, now);
     if (session == nullptr) continue;
-    core.sessions.at(session->id).closed_leases[lease] = ItemStatus::stale;
+    note_closed(*session, lease, ItemStatus::stale);
     core.reply(session->connection, 0,
                protocol::Cancel{.jobs = {}, .leases = {lease}, .reason = "timeout"});
   }
@@ -310,9 +329,8 @@ void on_undelivered(Core& core, const Undelivered& undelivered, Now now) {
   const Reply& reply = undelivered.reply;
   if (const auto* jobs = std::get_if<protocol::Jobs>(&reply.message)) {
     for (const protocol::Delivery& item : jobs->items) {
-      const auto open = core.leases.find(item.lease);
-      if (open != core.leases.end())
-        give_back(core, open->second, *core.find_job(open->second), now);
+      Job* const job = core.find_job(item.job);
+      if (job != nullptr && is_leased(*job, item.lease)) give_back(core, item.job, *job, now);
     }
   }
   // The peer is gone, or reads too slowly to be kept: its next message is answered `no_session`,

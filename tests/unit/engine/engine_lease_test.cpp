@@ -72,6 +72,20 @@ TEST(EngineLease, AnAckTwiceInOneMessageCountsOnce) {
   EXPECT_EQ(one.status().attempts, 1);
 }
 
+TEST(EngineLease, AnOutcomeThatNamesNoJobOrAWrongOneCountsForItsLease) {
+  for (const bool wrong : {false, true}) {
+    OneJob one;
+    const JobId other = one.broker.producer().enqueue_one(job());
+    one.delivery.job = wrong ? other : JobId{};
+
+    EXPECT_EQ(one.worker.ack(one.delivery, "1"), ItemStatus::ok);
+
+    EXPECT_EQ(one.status().state, JobState::done);
+    EXPECT_NE(one.broker.state(other), JobState::done);
+    EXPECT_EQ(one.worker.ack(one.delivery, "1"), ItemStatus::duplicate);
+  }
+}
+
 TEST(EngineLease, ALeaseOfAnotherWorkerIsStale) {
   OneJob one;
   TestPeer& other = one.broker.worker({.credit = 0});
