@@ -30,8 +30,8 @@ bool was_held(const History& history, const LeaseSeen& lease) {
          lease.timeout == Duration{0} && !history.disturbed(peer_of(lease.life));
 }
 
-/// A job that is given back or tried again may have its next lease told before the answer, when that
-/// waits for a load which another item of the same message needs.
+/// A job that is given back or tried again may have its next lease told before the answer, when
+/// that waits for a load which another item of the same message needs.
 bool was_taken_before(const LeaseSeen& lease, const LeaseSeen& next) {
   if (lease.settled_stamp.number < next.stamp.number) return true;
   const bool runs_again = lease.settled == Verb::nack || lease.settled == Verb::release;
