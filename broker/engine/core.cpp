@@ -76,7 +76,9 @@ Job& Core::create(JobId id, Job job, Now now) {
 }
 
 Job& Core::adopt(JobRecord record) {
-  Job& job = jobs.try_emplace(record.id).first->second;
+  const auto [entry, fresh] = jobs.try_emplace(record.id);
+  MR_ASSERT(fresh, "job {} is in memory, and newer there", record.id.value);
+  Job& job = entry->second;
   job.spec = std::move(record.spec);
   job.status = std::move(record.status);
   job.payload = std::move(record.payload);

@@ -19,12 +19,11 @@ constexpr std::size_t kOutputPageBytes = 1 * kMiB;
 
 ItemStatus take_output(Core& core, Session& session, protocol::OutputItem& item, Now now) {
   const Limits& limits = core.options.limits;
-  const auto [open, found] = open_lease(core, session, item.lease, item.job);
-  const bool late = planted(Mutant::stale_output) && core.jobs.contains(item.job);
-  if (found == nullptr && !late) return ItemStatus::stale;
-  const JobId id = found == nullptr ? item.job : open;
-  Job& job = found == nullptr ? *core.find_job(item.job) : *found;
-  if (!is_own(session, job) && !late) return ItemStatus::stale;
+  OpenLease open = open_lease(core, session, item.lease, item.job);
+  const bool any = planted(Mutant::stale_output);
+  if (open.job == nullptr && any) open = {item.job, core.find_job(item.job)};
+  if (open.job == nullptr || !(any || is_own(session, *open.job))) return ItemStatus::stale;
+  Job& job = *open.job;
   if (item.n <= job.outputs) return ItemStatus::duplicate;
   if (item.n > limits.output_rows_max || item.data.size() > limits.output_item_bytes_max ||
       job.output_bytes + item.data.size() > limits.output_bytes_max)
@@ -34,14 +33,14 @@ ItemStatus take_output(Core& core, Session& session, protocol::OutputItem& item,
   core.last_output = OutputSeq{core.last_output.value + 1};
   core.marks_dirty = true;
   core.effects.writes.outputs.push_back({.seq = core.last_output,
-                                         .job = id,
+                                         .job = open.id,
                                          .lease = item.lease,
                                          .n = item.n,
                                          .attempt = job.status.attempts + job.status.crashes + 1,
                                          .type = item.type,
                                          .at = item.at == Time{} ? now.utc : item.at,
                                          .data = std::move(item.data)});
-  wake_waits(core, id, false);
+  wake_waits(core, open.id, false);
   return ItemStatus::ok;
 }
 

@@ -50,10 +50,11 @@ class Bench(unittest.TestCase):
             {("W1", "millrace", "enqueue.batch100"), ("W1", "millrace", "enqueue.batch1000"),
              ("W1", "limit", "sqlite.insert"), ("W1s", "millrace", "enqueue.p99"),
              ("W1s", "limit", "sqlite.commit.p99"), ("W2", "millrace", "total.batch1000"),
-             ("W2", "millrace", "broker.cpu"), ("W3", "millrace", "latency.p99.9"),
+             ("W2", "millrace", "broker.cpu"), ("W2", "limit", "sqlite.cpu"), ("W3", "millrace", "latency.p99.9"),
              ("W4", "millrace", "200.enqueue.ratio"), ("W4", "millrace", "400.restart"),
              ("W5", "millrace", "enqueue.stall"), ("W6", "millrace", "delay-1s.cost"),
-             ("W7", "millrace", "command.p50"), ("limits", "limit", "zeromq.echo")}, names)
+             ("W7", "millrace", "command.p50"), ("limits", "limit", "zeromq.echo"),
+             ("limits", "limit", "zeromq.echo.cpu")}, names)
         for workload in WORKLOADS:
             self.assertIn(f"\n{workload}  ", table)
 
